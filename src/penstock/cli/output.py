@@ -1,0 +1,51 @@
+"""What every verb prints: one JSON document on standard output, or a table for people; notes on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Add ``--json``: one JSON document on standard output instead of tables."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def force_option(command: F) -> F:
+    """Add ``--force``: replace an output that exists."""
+    return click.option("--force", is_flag=True, help="Replace the output if it exists.")(command)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """A line for people, on standard error."""
+    click.echo(text, err=True)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people on standard output; columns that hold numbers are right-aligned."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    kept = [[str(cell) for cell in row] for row in rows]
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(kept) and all(_is_number(row[index]) for row in kept)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in kept:
+        table.add_row(*row)
+    Console(soft_wrap=False).print(table)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip("%x-–").replace(".", "").replace(",", "").replace(" ", "").isdigit() or cell == "-"

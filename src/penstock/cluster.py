@@ -1,0 +1,47 @@
+"""The fleet: device classes, how many devices of each, how they sit in hosts, and the hosts' network."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from penstock.files import StrictModel
+
+
+class DeviceClass(StrictModel):
+    """A kind of accelerator and how many the fleet has.
+
+    ``count`` devices, ``per_host`` to a host (the last host may hold fewer); a device may be divided
+    among at most ``max_share`` co-located workers. ``bandwidth_gbps`` overrides the cluster's.
+    """
+
+    count: int = Field(ge=0)
+    per_host: int = Field(default=1, ge=1)
+    max_share: int = Field(default=1, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0)
+    hourly_cost: float | None = Field(default=None, ge=0)
+    bandwidth_gbps: float | None = Field(default=None, gt=0)
+
+
+class Cluster(StrictModel):
+    """Device classes by name, and the bandwidth of a host's network interface, each direction."""
+
+    bandwidth_gbps: float = Field(gt=0)
+    device_classes: dict[str, DeviceClass]
+
+    @model_validator(mode="after")
+    def _has_devices(self) -> Self:
+        if not any(c.count for c in self.device_classes.values()):
+            raise ValueError("the cluster is empty: give at least one device class a count of 1 or more")
+        return self
+
+    def bandwidth_gbps_of(self, device_class: str) -> float:
+        """The interface bandwidth of a host of ``device_class``, in Gbit/s, each direction."""
+        own = self.device_classes[device_class].bandwidth_gbps
+        return self.bandwidth_gbps if own is None else own
+
+    def hosts_of(self, device_class: str) -> int:
+        """The number of hosts that hold the devices of ``device_class``."""
+        c = self.device_classes[device_class]
+        return -(-c.count // c.per_host)

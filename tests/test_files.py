@@ -1,0 +1,92 @@
+"""Files are validated whole, written whole or not at all, and never replaced unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from penstock.errors import BadInputError
+from penstock.files import StrictModel, read_json, read_text, read_yaml, validate, write_text, write_whole
+
+
+class Toy(StrictModel):
+    count: int = Field(ge=1)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"gone\.yaml: no such file"):
+        read_text(tmp_path / "gone.yaml")
+
+
+def test_folder_and_binary_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="is a folder"):
+        read_text(tmp_path)
+    (tmp_path / "b").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInputError, match="not UTF-8"):
+        read_text(tmp_path / "b")
+
+
+def test_json_and_yaml_errors_name_the_line(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text('{\n "a": }')
+    with pytest.raises(BadInputError, match="line 2"):
+        read_json(tmp_path / "x")
+    (tmp_path / "y").write_text("a: 1\n b: [")
+    with pytest.raises(BadInputError, match="line 2"):
+        read_yaml(tmp_path / "y")
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"count": -3}, r"toy\.yaml: count: .*greater than or equal to 1 \(value -3\)"),
+        ({"count": "3"}, r"count: .*valid integer.*'3'"),
+        ({"count": 1, "sizee": 2}, r"sizee: unknown field \(value 2\)"),
+        ({}, r"count: required field is missing"),
+        ([1], "whole file"),
+    ],
+)
+def test_validation_names_field_value_and_rule(document: object, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        validate(Toy, document, Path("toy.yaml"))
+
+
+def test_yaml_value_without_json_form_is_refused() -> None:
+    import datetime
+
+    with pytest.raises(BadInputError, match="holds a value"):
+        validate(Toy, {"count": datetime.date(2026, 1, 1)}, Path("toy.yaml"))
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    out = tmp_path / "o.txt"
+    write_text(out, "one")
+    with pytest.raises(BadInputError, match="--force"):
+        write_text(out, "two")
+    assert out.read_text() == "one"
+    write_text(out, "two", force=True)
+    assert out.read_text() == "two"
+
+
+def test_a_failed_write_leaves_what_stood_there(tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    write_whole(out, lambda made: (made.mkdir(), (made / "a").write_text("old")))
+
+    def fail(made: Path) -> None:
+        made.mkdir()
+        (made / "a").write_text("half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_whole(out, fail, force=True)
+    assert (out / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    write_whole(out, lambda made: (made.mkdir(), (made / "old").touch()))
+    write_whole(out, lambda made: (made.mkdir(), (made / "new").touch()), force=True)
+    assert [p.name for p in out.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
