@@ -4,7 +4,7 @@ from penstock import __version__
 
 project = "Penstock"
 author = "the Penstock authors"
-copyright = "2026, the Penstock authors"  # noqa: A001
+copyright = "2026, the Penstock authors"
 version = release = __version__
 extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
