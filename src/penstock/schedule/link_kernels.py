@@ -1,0 +1,119 @@
+"""Reserved spans of links, so that a transfer may go before one that was promised earlier but starts later.
+
+A batch reserves its whole route at once, so a link is promised far ahead. Were it held as one time
+from which it is free, each promise would block everything before it: where a host both sends first stages and
+second ones, attainment at half load fell from 1.00 to 0.48. Spans of a link are sorted and disjoint.
+"""
+
+# mypy: disable-error-code=no-any-return
+
+from __future__ import annotations
+
+from penstock.schedule.kernel import ONE, ZERO, kernel
+from penstock.schedule.state import Links
+
+
+@kernel
+def first_fit(
+    uplinks: Links, sender: int, downlinks: Links, receiver: int, ready_us: int, length_us: int
+) -> int:
+    """The earliest start at or after ``ready_us`` at which both links are free for ``length_us``."""
+    if length_us == 0:
+        return ready_us
+    start_us = ready_us
+    while True:
+        sent_us = fit(uplinks, sender, start_us, length_us)
+        start_us = fit(downlinks, receiver, sent_us, length_us)
+        if start_us == sent_us:
+            return start_us
+
+
+@kernel
+def fit(links: Links, host: int, start_us: int, length_us: int) -> int:
+    """The earliest start at or after ``start_us`` at which one link is free for ``length_us`` > 0."""
+    # From the back: spans in the future are few, and those behind start_us fewer still.
+    place = links.length[host]
+    if place == 0 or links.end_us[host, place - 1] <= start_us:
+        return start_us
+    while place > 0 and links.end_us[host, place - 1] > start_us:
+        place -= 1
+    while place < links.length[host] and links.start_us[host, place] < start_us + length_us:
+        start_us = links.end_us[host, place]
+        place += 1
+    return start_us
+
+
+@kernel
+def hold(links: Links, host: int, now_us: int, start_us: int, end_us: int) -> None:
+    """Reserve the free span ``[start_us, end_us)``; spans that ended by ``now_us`` are forgotten."""
+    if start_us == end_us:
+        return
+    links.until_us[host] = max(links.until_us[host], end_us)
+    _forget(links, host, now_us)
+    if links.length[host] == links.start_us.shape[1]:
+        # No room: the earliest gap counts as taken, which promises less than there is, never more.
+        links.start_us[host, 1] = links.start_us[host, 0]
+        _remove(links, host, ZERO, ONE)
+    place = links.length[host]
+    while place > 0 and links.start_us[host, place - 1] > start_us:
+        place -= 1
+    if place > 0 and links.end_us[host, place - 1] >= start_us:
+        # It follows on the span before it: one span, so that a busy link stays short to search.
+        links.end_us[host, place - 1] = max(links.end_us[host, place - 1], end_us)
+        if place < links.length[host] and links.start_us[host, place] <= links.end_us[host, place - 1]:
+            links.end_us[host, place - 1] = max(links.end_us[host, place - 1], links.end_us[host, place])
+            _remove(links, host, place, ONE)
+        return
+    _insert(links, host, place, start_us, end_us)
+
+
+@kernel
+def release(links: Links, host: int, start_us: int, end_us: int) -> None:
+    """Free ``[start_us, end_us)`` again, as far as it is still held."""
+    for place in range(links.length[host]):
+        held_start, held_end = links.start_us[host, place], links.end_us[host, place]
+        if held_start <= start_us and end_us <= held_end and start_us < end_us:
+            _cut(links, host, place, start_us, end_us)
+            return
+
+
+@kernel
+def _cut(links: Links, host: int, place: int, start_us: int, end_us: int) -> None:
+    held_end = links.end_us[host, place]
+    if links.start_us[host, place] == start_us:
+        if held_end == end_us:
+            _remove(links, host, place, ONE)
+        else:
+            links.start_us[host, place] = end_us
+    elif held_end == end_us:
+        links.end_us[host, place] = start_us
+    elif links.length[host] < links.start_us.shape[1]:
+        links.end_us[host, place] = start_us
+        _insert(links, host, place + 1, end_us, held_end)
+
+
+@kernel
+def _forget(links: Links, host: int, now_us: int) -> None:
+    ended = ZERO
+    while ended < links.length[host] and links.end_us[host, ended] <= now_us:
+        ended += 1
+    if ended > 0:
+        _remove(links, host, ZERO, ended)
+
+
+@kernel
+def _remove(links: Links, host: int, place: int, spans: int) -> None:
+    for at in range(place + spans, links.length[host]):
+        links.start_us[host, at - spans] = links.start_us[host, at]
+        links.end_us[host, at - spans] = links.end_us[host, at]
+    links.length[host] -= spans
+
+
+@kernel
+def _insert(links: Links, host: int, place: int, start_us: int, end_us: int) -> None:
+    for at in range(links.length[host], place, -1):
+        links.start_us[host, at] = links.start_us[host, at - 1]
+        links.end_us[host, at] = links.end_us[host, at - 1]
+    links.start_us[host, place] = start_us
+    links.end_us[host, place] = end_us
+    links.length[host] += 1

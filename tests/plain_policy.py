@@ -1,0 +1,171 @@
+"""The reservation policy once more, in plain Python lists, from its description: a test's oracle.
+
+Written for clarity alone, and sharing nothing with the kernels: lists, sorting, no arrays. It takes no
+corrections, so it serves for exact execution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from penstock.record import Outcome
+from penstock.schedule.policy import Decision, Dispatch
+from penstock.schedule.table import DispatchTable
+from penstock.units import NEVER_US
+
+
+@dataclass(order=True)
+class Queued:
+    deadline_us: int
+    sequence: int
+    request: int = field(compare=False)
+    judged: bool = field(default=False, compare=False)
+
+
+@dataclass
+class Route:
+    workers: list[int] = field(default_factory=list)
+    transfers: list[tuple[int, int]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+
+class PlainPolicy:
+    """Reservations with adaptive batching."""
+
+    def __init__(self, table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int = 0) -> None:
+        self.table, self.dispatch_us, self.overhead_us = table, dispatch_us, overhead_us
+        self.queues: list[list[Queued]] = [[] for _ in range(table.n_models)]
+        self.wake = [NEVER_US] * table.n_models
+        self.worker_free = [0] * table.n_workers
+        self.uplink: list[set[tuple[int, int]]] = [set() for _ in range(table.n_hosts)]
+        self.downlink: list[set[tuple[int, int]]] = [set() for _ in range(table.n_hosts)]
+        self.sequence = self.batches = 0
+
+    def arrive(self, now_us: int, model: int, request: int, deadline_us: int) -> None:
+        self.queues[model].append(Queued(deadline_us, self.sequence, request))
+        self.queues[model].sort()
+        self.sequence += 1
+        self.wake[model] = min(self.wake[model], now_us)
+
+    def decide(self, now_us: int) -> Decision:
+        dispatches: list[Dispatch] = []
+        drops: list[tuple[int, int]] = []
+        for model, queue in enumerate(self.queues):
+            if self.wake[model] > now_us:
+                continue
+            self.wake[model] = NEVER_US
+            while queue:
+                wake_us = self.act(now_us, model, queue, dispatches, drops)
+                if wake_us is not None:
+                    self.wake[model] = wake_us
+                    break
+        return Decision(tuple(dispatches), tuple(drops), min(self.wake))
+
+    def act(self, now_us, model, queue, dispatches, drops):
+        """Drop the head or dispatch a batch; or the time to sleep until."""
+        head = queue[0]
+        pipeline = self.best_pipeline(model, now_us, head.deadline_us)
+        planned = int(self.table.pipeline_batch[pipeline])
+        # round(0.95 x planned), halves up
+        least = 1 if head.judged else max(1, math.floor(0.95 * planned + 0.5 + 1e-9))
+        fitting = [
+            b for b in range(least, planned + 1) if self.finish(pipeline, b, now_us) <= head.deadline_us
+        ]
+        if not fitting:
+            drops.append((head.request, Outcome.DROPPED_DEADLINE if head.judged else Outcome.DROPPED_EARLY))
+            queue.pop(0)
+            return None
+        head.judged = True
+        size = fitting[-1]
+        if len(queue) < size:
+            last_moment = now_us + head.deadline_us - self.finish(pipeline, len(queue) + 1, now_us)
+            if last_moment > now_us:
+                return last_moment
+            now_fitting = [
+                b for b in range(1, len(queue) + 1) if self.finish(pipeline, b, now_us) <= head.deadline_us
+            ]
+            if not now_fitting:
+                drops.append((head.request, Outcome.DROPPED_DEADLINE))
+                queue.pop(0)
+                return None
+            size = now_fitting[-1]
+        route = self.probe(pipeline, size, now_us)
+        self.reserve(route)
+        taken = [queue.pop(0).request for _ in range(size)]
+        dispatches.append(
+            Dispatch(
+                self.batches,
+                model,
+                pipeline,
+                tuple(taken),
+                tuple(route.workers),
+                tuple(route.starts),
+                tuple(route.ends),
+            )
+        )
+        self.batches += 1
+        return None
+
+    def best_pipeline(self, model, now_us, deadline_us):
+        def key(pipeline):
+            batch = int(self.table.pipeline_batch[pipeline])
+            stages = self.stages(pipeline)
+            work = sum(
+                int(self.table.latency_us[s, batch] + self.table.transfer_us[s, batch]) for s in stages
+            )
+            misses = batch == 1 and self.finish(pipeline, 1, now_us) > deadline_us
+            return misses, self.probe(pipeline, batch, now_us).ends[-1] - now_us - work, pipeline
+
+        return min(range(self.table.pipeline_first[model], self.table.pipeline_first[model + 1]), key=key)
+
+    def stages(self, pipeline):
+        return range(int(self.table.stage_first[pipeline]), int(self.table.stage_first[pipeline + 1]))
+
+    def finish(self, pipeline, batch, now_us):
+        spread = math.sqrt(
+            sum(
+                int(self.table.p99_us[s, batch] - self.table.latency_us[s, batch]) ** 2
+                for s in self.stages(pipeline)
+            )
+        )
+        return self.probe(pipeline, batch, now_us).ends[-1] + math.ceil(spread) + self.overhead_us
+
+    def probe(self, pipeline, batch, now_us):
+        route = Route()
+        ready, sender = now_us + self.dispatch_us, None
+        for s in self.stages(pipeline):
+            options = []
+            for worker in range(int(self.table.worker_first[s]), int(self.table.worker_first[s + 1])):
+                host = int(self.table.worker_host[worker])
+                sent, transfer = ready, int(self.table.transfer_us[s, batch])
+                if sender is not None and host != sender:
+                    busy = self.uplink[sender] | self.downlink[host]
+                    while any(start < sent + transfer and sent < end for start, end in busy):
+                        sent += 1
+                arrival = sent + transfer
+                start = max(arrival, self.worker_free[worker])
+                end = start + int(self.table.latency_us[s, batch])
+                uplink = max((until for _, until in self.uplink[host]), default=0)
+                options.append((end, uplink, worker, arrival, start, transfer))
+            end, _, worker, arrival, start, transfer = min(options)
+            route.workers.append(worker)
+            route.transfers.append((arrival - transfer, arrival))
+            route.starts.append(start)
+            route.ends.append(end)
+            ready, sender = end, int(self.table.worker_host[worker])
+        return route
+
+    def reserve(self, route):
+        sender = None
+        for worker, transfer, end in zip(route.workers, route.transfers, route.ends, strict=True):
+            host = int(self.table.worker_host[worker])
+            if sender is not None and host != sender and transfer[0] < transfer[1]:
+                self.uplink[sender].add(transfer)
+                self.downlink[host].add(transfer)
+            self.worker_free[worker] = end
+            sender = host
+
+    def complete(self, now_us: int, batch: int, stage: int) -> None:
+        """Nothing to learn: execution is exact."""
