@@ -1,0 +1,1 @@
+"""What records and plans mean: summaries, tables, pictures, one offline HTML page."""

@@ -1,0 +1,101 @@
+"""The page is whole, offline and well-formed; the use of pools is right."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from record_builder import toy_record
+
+from penstock.cluster import Cluster, DeviceClass
+from penstock.errors import BadInputError
+from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
+from penstock.plan.scenario import Scenario, ServedModel
+from penstock.report.page import Contents, Run, render
+from penstock.report.pools import pool_uses
+
+
+def toy_plan() -> Plan:
+    stage = StagePlan(
+        blocks=(0, 3), device_class="L4", share=1, batch=1, workers=2,
+        inference_us=10_000, transfer_us=0, rate_rps=200.0,
+    )  # fmt: skip
+    return Plan(
+        planner="penstock",
+        objective=200.0,
+        bound=201.0,
+        gap=0.005,
+        status="optimal",
+        stats={},
+        scenario=Scenario(
+            version=1,
+            cluster=Cluster(bandwidth_gbps=10.0, device_classes={"L4": DeviceClass(count=2)}),
+            models=[ServedModel(name="toy", profile="p", slo_us=50_000)],
+        ),
+        models=[
+            ModelPlan(
+                name="toy",
+                rate_rps=200.0,
+                slo_us=50_000,
+                margin_us=20_000,
+                pipelines=[PipelinePlan(rate_rps=200.0, stages=[stage])],
+            )
+        ],
+        placement=[],
+    )
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_pool_use_by_hand() -> None:
+    # Busy 10 + 20 + 60 ms on two workers from 0 to 2.06 s.
+    (use,) = pool_uses(toy_record(), toy_plan())
+    assert (use.batches, use.workers, use.mean_batch) == (3, 2, 1.0)
+    assert use.utilisation == pytest.approx(90_000 / (2 * 2_060_000))
+
+
+def test_page_is_well_formed_and_loads_nothing() -> None:
+    page = render(
+        Contents("A <title>", {"pools": toy_plan()}, {"run": Run(toy_record(), toy_plan())}, ("a note",))
+    )
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert "A &lt;title&gt;" in page
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in tags.seen}
+    assert not re.search(r'(?:src|href)="(?!#)', re.sub(r'xmlns\S*="[^"]*"', "", page))
+    assert page.count("<svg") == 2
+
+
+def test_ids_do_not_collide_between_pictures() -> None:
+    record = toy_record()
+    page = render(Contents("t", {}, {"a": Run(record, toy_plan()), "b": Run(record, toy_plan())}))
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_same_input_same_bytes() -> None:
+    contents = Contents("t", {"p": toy_plan()}, {"r": Run(toy_record(), toy_plan())})
+    assert render(contents) == render(contents)
+
+
+def test_nothing_to_show_is_refused() -> None:
+    with pytest.raises(BadInputError, match="at least one plan or record"):
+        render(Contents("t"))

@@ -1,0 +1,59 @@
+"""The compiled loop equals the plain driver, with the policy object and with the plain policy."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_runs import as_arrivals, busy_table, names, same
+
+from fleet_tables import tables, traffic
+from penstock.schedule.journal import JournalingPolicy, replay
+from penstock.schedule.reservation import ReservationPolicy
+from penstock.simulate.driver import drive
+from penstock.simulate.simulator import simulate
+from penstock.traffic.arrivals import draw_arrivals
+from penstock.traffic.renewal import poisson
+from plain_policy import PlainPolicy
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_compiled_loop_equals_plain_driver(data):
+    """With noise too, so that corrections by completions are compared."""
+    table = data.draw(tables(noisy=True))
+    arrivals = as_arrivals(data.draw(traffic(table.n_models)))
+    costs = {"dispatch_us": data.draw(st.integers(0, 5)), "overhead_us": data.draw(st.integers(0, 5))}
+    options = {"model_names": names(table), "seed": 7, "noise": data.draw(st.booleans()), **costs}
+    driven = drive(ReservationPolicy(table, **costs), table, arrivals, **options)
+    assert same(simulate(table, arrivals, **options), driven)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_compiled_loop_equals_the_description(data):
+    """Neither the driver nor the policy of the other side is ours; without noise there is nothing to correct."""
+    table = data.draw(tables(noisy=True))
+    arrivals = as_arrivals(data.draw(traffic(table.n_models)))
+    options = {"model_names": names(table), "seed": 7}
+    assert same(simulate(table, arrivals, **options), drive(PlainPolicy(table), table, arrivals, **options))
+
+
+def test_long_noisy_run_outgrows_every_array_and_still_agrees():
+    table = busy_table()
+    arrivals = draw_arrivals(poisson, [4_000.0, 2_500.0], 1.0, np.random.default_rng(11))
+    slow = table._replace(slo_us=np.array([900_000, 900_000]))
+    options = {"model_names": ["a", "b"], "seed": 3, "noise": True}
+    driven = drive(ReservationPolicy(slow), slow, arrivals, **options)
+    assert same(simulate(slow, arrivals, **options), driven)
+    assert len(driven.batches.batch) > 2048
+
+
+def test_journal_of_a_noisy_run_replays_into_the_same_decisions():
+    table = busy_table()
+    arrivals = draw_arrivals(poisson, [3_000.0, 1_500.0], 0.3, np.random.default_rng(2))
+    journal = JournalingPolicy(ReservationPolicy(table))
+    record = drive(journal, table, arrivals, model_names=["a", "b"], seed=3, noise=True)
+    decisions = replay(ReservationPolicy(table), journal.events)
+    workers = [worker for d in decisions for dispatch in d.dispatches for worker in dispatch.workers]
+    assert workers == record.batches.worker.tolist()
