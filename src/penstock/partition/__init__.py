@@ -1,0 +1,1 @@
+"""Partitioning: which contiguous pieces of a model, with a proof of how good the choice is."""
