@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
+
+PIPE_WIDTH = 200
+"""Columns of a table that goes to a file or another program."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,13 +42,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
 
     kept = [[str(cell) for cell in row] for row in rows]
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", collapse_padding=True
+    )
     for index, column in enumerate(columns):
         numeric = bool(kept) and all(_is_number(row[index]) for row in kept)
         table.add_column(column, justify="right" if numeric else "left")
     for row in kept:
         table.add_row(*row)
-    Console(soft_wrap=False).print(table)
+    # A pipe has no width: numbers must not be cut there.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(soft_wrap=False, width=width).print(table)
 
 
 def _is_number(cell: str) -> bool:

@@ -1,0 +1,132 @@
+"""``penstock import``: another project's profiles, scenarios and plans, as files of ours."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli.output import force_option, json_option, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from penstock.plan.ppipe import Imported
+    from penstock.profile.table import Profile
+
+
+@click.group(name="import")
+def command() -> None:
+    """Bring in another project's profiles, scenarios and plans.
+
+    \b
+    Example:
+      penstock import ppipe PPipe/ -o ppipe
+    """
+
+
+@command.command(name="ppipe")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="Folder to write to.",
+)
+@force_option
+@json_option
+def ppipe(folder: Path, out: Path, force: bool, as_json: bool) -> None:
+    """Import the artifact folder DIR of the PPipe paper (USENIX ATC 2025).
+
+    Writes OUT/profiles/MODEL, OUT/scenarios/SET-NAME.yaml and OUT/plans/SET-NAME-PLANNER.json, PLANNER being
+    ppipe, np or dart-r. Other files in OUT stay as they are. An artifact with anything missing or odd is
+    refused, and nothing is written.
+
+    \b
+    Example:
+      penstock import ppipe PPipe/ -o ppipe
+      penstock plan ppipe/scenarios/NAME.yaml -o plan.json
+    """
+    from penstock.plan.ppipe import read_plans
+    from penstock.profile.ppipe import read_profiles
+
+    start = time.perf_counter()
+    profiles = read_profiles(folder)
+    imported = read_plans(folder, profiles)
+    written = {
+        "profiles": [f"profiles/{name}" for name in profiles],
+        "scenarios": [f"scenarios/{name}.yaml" for name in imported.scenarios],
+        "plans": [f"plans/{name}.json" for name in imported.plans],
+    }
+    names = [name for group in written.values() for name in group]
+    _refuse_overwrite(out, names, force)
+    _write(out, names, profiles, imported)
+    note(f"{out}: written in {time.perf_counter() - start:.1f} s.")
+    if as_json:
+        print_json({"out": str(out), **written})
+    else:
+        print_table("Imported", ("what", "count"), [(what, len(group)) for what, group in written.items()])
+
+
+def _refuse_overwrite(out: Path, names: Sequence[str], force: bool) -> None:
+    from penstock.files import refuse_overwrite
+
+    if not out.is_dir():
+        refuse_overwrite(out, force=False)  # a file in the place of the folder: --force must not remove it
+    for name in names:
+        refuse_overwrite(out / name, force)
+
+
+def _write(out: Path, names: Sequence[str], profiles: Mapping[str, Profile], imported: Imported) -> None:
+    """Write everything beside its place, then move it there: an error on the way leaves OUT as it was."""
+    from penstock.errors import BadInputError
+
+    fresh = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".import.", dir=out))
+    except OSError as error:
+        raise BadInputError(
+            f"{out}: cannot be written ({error.strerror}). Choose a writable place."
+        ) from None
+    try:
+        _write_all(scratch, profiles, imported)
+        for name in names:
+            _move(scratch / name, out / name, scratch / "replaced")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if fresh:
+            with suppress(OSError):  # not empty: all went well
+                out.rmdir()
+
+
+def _write_all(scratch: Path, profiles: Mapping[str, Profile], imported: Imported) -> None:
+    from penstock.files import write_text
+    from penstock.plan.ppipe import scenario_yaml
+    from penstock.plan.store import save_plan
+    from penstock.profile.store import save_profile
+
+    for name, profile in profiles.items():
+        save_profile(profile, scratch / "profiles" / name)
+    for name, scenario in imported.scenarios.items():
+        write_text(scratch / "scenarios" / f"{name}.yaml", scenario_yaml(scenario))
+    for name, plan in imported.plans.items():
+        save_plan(plan, scratch / "plans" / f"{name}.json", profiles)
+
+
+def _move(made: Path, target: Path, replaced: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    if target.is_dir():
+        # A folder cannot be replaced in one step.
+        target.replace(replaced)
+        shutil.rmtree(replaced)
+    made.replace(target)

@@ -1,0 +1,137 @@
+"""``penstock plan``: pools of devices for the pieces of each model, with a proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli.output import force_option, json_option, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from penstock.plan.plan import ModelPlan, Plan
+
+PLANNER_NAMES = ("penstock", "np")  # a test holds this against PLANNERS, which --help must not import
+
+
+@click.command(name="plan")
+@click.argument("scenario_path", metavar="SCENARIO", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="PLAN",
+    type=click.Path(path_type=Path),
+    help="Plan file to write; else print only.",
+)
+@click.option(
+    "--planner",
+    "planner_name",
+    type=click.Choice(PLANNER_NAMES),
+    default="penstock",
+    show_default=True,
+    help="penstock: pool-based pipelines; np: whole models only.",
+)
+@click.option(
+    "--time-limit",
+    "time_limit_s",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which the best plan so far is taken.",
+)
+@click.option(
+    "--gap",
+    type=click.FloatRange(min=0, max=1),
+    default=1e-4,
+    show_default=True,
+    help="Relative distance between plan and proven bound that is near enough.",
+)
+@force_option
+@json_option
+def command(
+    scenario_path: Path,
+    output: Path | None,
+    planner_name: str,
+    time_limit_s: float,
+    gap: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Choose pools of devices for the pieces of each model of SCENARIO, with a proof of how good they are.
+
+    Maximises the least rate / weight over the models. Exit status 3: no plan exists; the reason says why,
+    and the nearest SLO that would do.
+
+    \b
+    Example:
+      penstock plan scenario.yaml -o plan.json
+      penstock plan scenario.yaml --planner np
+    """
+    from penstock.files import refuse_overwrite
+    from penstock.plan.planner import SearchLimits
+    from penstock.plan.planners import PLANNERS
+    from penstock.plan.scenario import load_profiles, load_scenario
+    from penstock.plan.store import relocated, save_plan
+
+    if output is not None:
+        refuse_overwrite(output, force)
+    scenario = load_scenario(scenario_path)
+    profiles = load_profiles(scenario, scenario_path.parent)
+    planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
+    plan = planner.plan(scenario, profiles).solution
+    if output is not None:
+        plan = relocated(plan, scenario_path.parent, output.parent)
+        save_plan(plan, output, profiles, force=force)
+        note(f"wrote {output}")
+    if as_json:
+        print_json({**plan.model_dump(mode="json"), "solve_seconds": plan.stats["solve_seconds"]})
+    else:
+        _print_plan(plan)
+
+
+def _print_plan(plan: Plan) -> None:
+    """Pools of every model, devices of every class, and the proof."""
+    for model in plan.models:
+        title = (
+            f"{model.name}: {model.rate_rps:.1f} requests/s within {model.slo_us / 1e3:.2f} ms "
+            f"(margin {model.margin_us / 1e3:.2f} ms); times in ms"
+        )
+        columns = ["", "blocks", "class", "batch", "workers", "devices"]
+        columns += ["infer", "transfer", "slack", "rate/s"]
+        print_table(title, columns, _pools(plan, model))
+    print_table("Devices", ["class", "used", "count"], _devices(plan))
+    click.echo(f"objective  {plan.objective:.4f} requests/s per unit of weight")
+    click.echo(f"bound      {plan.bound:.4f} (no plan of this space passes it)")
+    click.echo(f"gap        {plan.gap:.2e}, {plan.status}")
+    click.echo(f"solved in  {plan.stats['solve_seconds']:.2f} s")
+
+
+def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:
+    """One row a stage; slack is what the SLO less its margin leaves after gathering, inference, transfer."""
+    factor = plan.scenario.planner.batch_build_factor
+    for number, pipeline in enumerate(model.pipelines):
+        gather_us = factor * 1e6 * (pipeline.stages[0].batch - 1) / (model.estimated_rps or 1.0)
+        busy_us = sum(stage.inference_us + stage.transfer_us for stage in pipeline.stages)
+        slack_ms = (model.slo_us - model.margin_us - gather_us - busy_us) / 1e3
+        for s, stage in enumerate(pipeline.stages):
+            yield [
+                str(number) if s == 0 else "",
+                f"[{stage.blocks[0]}, {stage.blocks[1]})",
+                stage.device_class if stage.share == 1 else f"{stage.device_class} 1/{stage.share}",
+                str(stage.batch),
+                str(stage.workers),
+                f"{stage.workers / stage.share:.2f}".rstrip("0").rstrip("."),
+                f"{stage.inference_us / 1e3:.3f}",
+                f"{stage.transfer_us / 1e3:.3f}",
+                f"{slack_ms:.3f}" if s == 0 else "",
+                f"{stage.rate_rps:.1f}",
+            ]
+
+
+def _devices(plan: Plan) -> Iterator[list[str]]:
+    for name, spec in plan.scenario.cluster.device_classes.items():
+        used = {worker.device for worker in plan.placement if worker.device_class == name}
+        yield [name, str(len(used)), str(spec.count)]

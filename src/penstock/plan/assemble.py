@@ -1,0 +1,127 @@
+"""From the program's answer to a plan: pipelines with their figures, the placement, the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from penstock.plan.budget import ModelBudget
+from penstock.plan.placement import place
+from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
+from penstock.plan.program import Fleet
+from penstock.plan.scenario import Scenario
+from penstock.plan.templates import F64, I64, Templates
+from penstock.profile.table import Profile
+from penstock.result import Result, Status, relative_gap
+from penstock.units import transfer_us, whole_us
+
+
+def objective_of(templates: Templates, workers: I64, fleet: Fleet) -> float:
+    """Least rate / weight over models, of ``workers`` (templates, stages) whole workers."""
+    rate = np.zeros(len(fleet.weight))
+    np.add.at(rate, templates.model, _rates(templates, workers))
+    return float((rate / fleet.weight).min())
+
+
+def trimmed(templates: Templates, workers: I64) -> I64:
+    """``workers`` without those that add nothing to their pipeline's rate."""
+    rates = _rates(templates, workers)[:, None]
+    with np.errstate(invalid="ignore"):
+        need = np.ceil(rates / templates.worker_rps - 1e-9)
+    return np.where((rates > 0) & (templates.share > 0), need, 0).astype(np.int64)
+
+
+def model_plans(
+    templates: Templates,
+    workers: I64,
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    budgets: Sequence[ModelBudget],
+) -> list[ModelPlan]:
+    """The pipelines of every model, largest first."""
+    rates = _rates(templates, workers)
+    plans = []
+    for m, (model, budget) in enumerate(zip(scenario.models, budgets, strict=True)):
+        rows = [
+            t for t in np.argsort(-rates, kind="stable").tolist() if templates.model[t] == m and rates[t] > 0
+        ]
+        pipelines = [_pipeline(templates, t, workers[t], scenario, profiles[model.name]) for t in rows]
+        plans.append(
+            ModelPlan(
+                name=model.name,
+                rate_rps=sum(pipeline.rate_rps for pipeline in pipelines),
+                slo_us=model.latency_slo_us,
+                margin_us=budget.margin_us,
+                estimated_rps=budget.estimated_rps,
+                pipelines=pipelines,
+            )
+        )
+    return plans
+
+
+def proven(
+    models: list[ModelPlan],
+    scenario: Scenario,
+    *,
+    planner: str,
+    bound: float,
+    gap: float,
+    stats: dict[str, float | int | str],
+) -> Result[Plan]:
+    """The plan with its placement and proof; optimal where it is within ``gap`` of ``bound``."""
+    weights = [model.weight for model in scenario.models]
+    objective = min(model.rate_rps / weight for model, weight in zip(models, weights, strict=True))
+    bound = max(bound, objective)  # the solver proves to 1e-6, an exact sum may pass it
+    distance = relative_gap(objective, bound)
+    status = Status.OPTIMAL if distance <= gap else Status.FEASIBLE
+    plan = Plan(
+        planner=planner,
+        objective=objective,
+        bound=bound,
+        gap=distance,
+        status=status.value,
+        stats=stats,
+        scenario=scenario,
+        models=models,
+        placement=place(models, scenario.cluster),
+    )
+    return Result(plan, status, objective, bound, distance, stats)
+
+
+def _rates(templates: Templates, workers: I64) -> F64:
+    """The rate of every template's pipeline: its least stage's."""
+    pool = np.where(
+        templates.share > 0, workers * np.where(templates.share > 0, templates.worker_rps, 0), np.inf
+    )
+    least: F64 = pool.min(axis=1)
+    return least
+
+
+def _pipeline(
+    templates: Templates, t: int, workers: I64, scenario: Scenario, profile: Profile
+) -> PipelinePlan:
+    names = list(scenario.cluster.device_classes)
+    batch, depth = int(templates.batch[t]), int(templates.stages[t])
+    classes = [names[index] for index in templates.device_class[t, :depth]]
+    stages = []
+    for s, device_class in enumerate(classes):
+        start, stop = (int(cut) for cut in templates.cuts[t, s : s + 2])
+        share = int(templates.share[t, s])
+        sample_us = 0.0
+        if s + 1 < depth:
+            link = min(scenario.cluster.bandwidth_gbps_of(name) for name in classes[s : s + 2])
+            sample_us = transfer_us(profile.boundary_bytes[stop], link)
+        stages.append(
+            StagePlan(
+                blocks=(start, stop),
+                device_class=device_class,
+                share=share,
+                batch=batch,
+                workers=int(workers[s]),
+                inference_us=int(profile.table(device_class, share).span_us(start, stop)[batch - 1]),
+                transfer_us=whole_us(batch * sample_us),
+                rate_rps=float(workers[s] * templates.worker_rps[t, s]),
+            )
+        )
+    return PipelinePlan(rate_rps=min(stage.rate_rps for stage in stages), stages=stages)

@@ -1,0 +1,93 @@
+"""Why a scenario has no plan, and the nearest change that would give one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from penstock.errors import InfeasibleError
+from penstock.plan.margin import margin_us
+from penstock.plan.scenario import Scenario, ServedModel
+from penstock.plan.templates import LatencyBudget, Templates, enumerate_templates
+from penstock.profile.table import Profile
+from penstock.units import US_PER_MS
+
+
+def no_pipeline(
+    scenario: Scenario,
+    profile: Profile,
+    model: ServedModel,
+    build_us: float,
+    *,
+    max_stages: int | None = None,
+    max_share: int | None = None,
+) -> InfeasibleError:
+    """The error for a model none of whose pipelines meets its SLO: names the fastest and the nearest SLO."""
+    every = enumerate_templates(
+        profile,
+        scenario.cluster,
+        LatencyBudget(math.inf, build_us),
+        max_stages=max_stages or scenario.planner.max_stages,
+        max_share=max_share,
+    )
+    # No share's memory holds a span: such templates are infinitely slow.
+    every = every.take(np.isfinite(every.latency_us))
+    if not len(every):
+        return InfeasibleError(
+            f"model {model.name!r} fits no device of the cluster: its parameters and activations at batch 1 "
+            f"pass the memory of every class, however it is cut in at most "
+            f"{max_stages or scenario.planner.max_stages} stages. Raise max_stages, or add a class with "
+            f"more memory."
+        )
+    row = int(every.latency_us.argmin())
+    fastest_us = float(every.latency_us[row])
+    nearest_us = nearest_slo_us(model, fastest_us)
+    return InfeasibleError(
+        f"no pipeline of model {model.name!r} meets its SLO of {_ms(model.latency_slo_us)} less a margin of "
+        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({_described(every, row, scenario)}). "
+        f"The nearest feasible SLO is {nearest_us} us; raise slo_us to that, lower the margin, or add a "
+        f"faster device class."
+    )
+
+
+def fleet_too_small(scenario: Scenario) -> InfeasibleError:
+    """The error for a fleet that cannot give every model one worker at each stage of some pipeline."""
+    held = ", ".join(f"{spec.count} {name}" for name, spec in scenario.cluster.device_classes.items())
+    return InfeasibleError(
+        f"the cluster ({held}) is too small for {len(scenario.models)} models: each needs, for every stage "
+        f"of one pipeline that meets its SLO, at least one whole device that no other model uses. "
+        f"Add devices, drop a model, or raise an SLO so that it fits a class with devices to spare."
+    )
+
+
+def nearest_slo_us(model: ServedModel, latency_us: float) -> int:
+    """The smallest SLO whose budget, less the model's margin, holds ``latency_us``."""
+
+    def holds(slo_us: int) -> bool:
+        return slo_us - margin_us(model, slo_us) >= latency_us
+
+    # The budget never falls by more than rounding as the SLO grows: bracket the answer, then halve.
+    low, high = 0, math.ceil(latency_us) + margin_us(model)
+    while not holds(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _described(templates: Templates, row: int, scenario: Scenario) -> str:
+    """A template in words: spans, classes and shares."""
+    names = list(scenario.cluster.device_classes)
+    stages = []
+    for s in range(int(templates.stages[row])):
+        start, stop = templates.cuts[row, s : s + 2]
+        share = templates.share[row, s]
+        part = "" if share == 1 else f" 1/{share}"
+        stages.append(f"blocks {start}-{stop - 1} on {names[templates.device_class[row, s]]}{part}")
+    return " -> ".join(stages) + f", batch {templates.batch[row]}"
+
+
+def _ms(duration_us: float) -> str:
+    return f"{duration_us / US_PER_MS:.3f} ms"

@@ -1,0 +1,14 @@
+"""The planners by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from penstock.plan.planner import Planner, SearchLimits
+from penstock.plan.pools import PoolPlanner
+from penstock.plan.whole_model import WholeModelPlanner
+
+PLANNERS: Mapping[str, Callable[[SearchLimits], Planner]] = {
+    "penstock": PoolPlanner,
+    "np": WholeModelPlanner,
+}

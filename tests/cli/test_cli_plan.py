@@ -1,0 +1,98 @@
+"""``penstock plan`` at a terminal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from penstock.plan.store import load_plan
+
+PROFILE = {
+    "version": 1,
+    "model": {"name": "m"},
+    "blocks": [
+        {"name": f"b{i}", "operators": [], "parameter_bytes": 0, "peak_activation_bytes": 0} for i in range(2)
+    ],
+    "boundary_bytes": [0, 1000, 0],
+    "provenance": {"kind": "measured", "device": "toy", "software": "toy", "date": "2025-01-01"},
+}
+LATENCY = "device_class,share,block,batch,latency_us\nfast,1,b0,1,10000\nfast,1,b1,1,10000\n"
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    folder = tmp_path / "profiles" / "m"
+    folder.mkdir(parents=True)
+    (folder / "profile.json").write_text(json.dumps(PROFILE))
+    (folder / "latency.csv").write_text(LATENCY)
+    path = tmp_path / "scenarios" / "s.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(document()))
+    return path
+
+
+def document(slo_us: int = 50_000) -> dict[str, object]:
+    return {
+        "version": 1,
+        "cluster": {"bandwidth_gbps": 10, "device_classes": {"fast": {"count": 3}}},
+        "models": [{"name": "m", "profile": "../profiles/m", "slo_us": slo_us}],
+    }
+
+
+def penstock(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from penstock.cli.main import main; main()", "plan"]
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_a_plan_is_printed_written_and_loads(scenario: Path, tmp_path: Path):
+    out = tmp_path / "plans" / "p.json"
+    done = penstock(scenario, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "objective  150.0000" in done.stdout
+    loaded = load_plan(out)
+    assert loaded.plan.objective == pytest.approx(150.0)
+    assert penstock(scenario, "-o", out).returncode == 2
+    assert penstock(scenario, "-o", out, "--force", "--planner", "np").returncode == 0
+    assert load_plan(out).plan.planner == "np"
+
+
+def test_json_is_one_document_with_the_proof(scenario: Path):
+    done = penstock(scenario, "--json")
+    printed = json.loads(done.stdout)
+    assert printed["objective"] <= printed["bound"] == pytest.approx(150.0)
+    assert printed["gap"] <= 1e-4
+    assert printed["status"].startswith("optimal")
+    assert printed["solve_seconds"] > 0
+
+
+def test_no_plan_is_exit_status_3_with_the_nearest_slo(scenario: Path, tmp_path: Path):
+    scenario.write_text(yaml.safe_dump(document(slo_us=30_000)))
+    out = tmp_path / "p.json"
+    done = penstock(scenario, "-o", out)
+    assert done.returncode == 3
+    # 20 ms and the default margin of 40%: 33.333 ms, whose margin rounds to 13.333 ms.
+    assert "nearest feasible SLO is 33333 us" in done.stderr
+    assert not out.exists()
+    scenario.write_text(yaml.safe_dump(document(slo_us=33_333)))
+    assert penstock(scenario, "-o", out).returncode == 0
+
+
+def test_a_bad_scenario_is_exit_status_2(scenario: Path):
+    scenario.write_text("version: 1\n")
+    done = penstock(scenario)
+    assert done.returncode == 2
+    assert "cluster" in done.stderr
+
+
+def test_the_planners_named_in_help_are_those_there_are():
+    from penstock.cli.plan import PLANNER_NAMES
+    from penstock.plan.planners import PLANNERS
+
+    assert tuple(PLANNERS) == PLANNER_NAMES

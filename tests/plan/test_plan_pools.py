@@ -1,0 +1,291 @@
+"""The planner ``penstock``: answers derived by hand, an exhaustive oracle, and theorems."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_plans import toy_model, toy_profile, toy_scenario
+
+from penstock.cluster import DeviceClass
+from penstock.errors import InfeasibleError
+from penstock.plan.checker import check_plan
+from penstock.plan.planner import SearchLimits
+from penstock.plan.pools import PoolPlanner
+from penstock.plan.scenario import Scenario
+from penstock.plan.whole_model import WholeModelPlanner
+from penstock.profile.table import Profile
+from penstock.result import Status
+
+EXACT = SearchLimits(gap=1e-9, time_limit_s=30)
+
+
+def planned(scenario: Scenario, profiles: dict[str, Profile]):
+    result = PoolPlanner(EXACT).plan(scenario, profiles)
+    check_plan(result.solution, profiles)
+    return result
+
+
+def test_two_pools_beat_whole_models_where_the_slow_class_misses_the_slo():
+    # Whole model: 20 ms on fast, 80 ms on slow; SLO 50 ms, so slow devices cannot run it whole.
+    # Cut in the middle: 10 ms on fast + 40 ms on slow = 50 ms, just feasible. One fast device as a stage
+    # gives 100/s, a slow one 25/s: 1 fast + 4 slow devices match at 100/s, where the fast alone gives 50/s.
+    profile = toy_profile("m", {("fast", 1): [[10_000], [10_000]], ("slow", 1): [[40_000], [40_000]]})
+    classes = {"fast": DeviceClass(count=1), "slow": DeviceClass(count=4)}
+    scenario = toy_scenario(classes, [toy_model("m", 50_000)])
+    result = planned(scenario, {"m": profile})
+    assert result.status is Status.OPTIMAL
+    assert result.objective == pytest.approx(100.0)
+    [pipeline] = result.solution.models[0].pipelines
+    assert {(stage.device_class, stage.workers) for stage in pipeline.stages} == {("fast", 1), ("slow", 4)}
+    assert WholeModelPlanner(EXACT).plan(scenario, {"m": profile}).objective == pytest.approx(50.0)
+
+
+def test_weights_share_out_devices():
+    # One device serves 100/s. Weights 1 and 2 over three devices: 100/1 and 200/2.
+    profile = toy_profile("m", {("gpu", 1): [[10_000]]})
+    models = [toy_model("a", 10_000), toy_model("b", 10_000, weight=2.0)]
+    result = planned(toy_scenario({"gpu": DeviceClass(count=3)}, models), {"a": profile, "b": profile})
+    assert result.objective == pytest.approx(100.0)
+    assert [model.rate_rps for model in result.solution.models] == pytest.approx([100.0, 200.0])
+
+
+def test_batches_are_taken_where_gathering_them_leaves_time():
+    # Batch 2 takes 12 ms instead of 10: 167/s a device instead of 100/s. At an estimate of 1000/s the
+    # second sample gathers in 1.3 ms: 13.3 ms in all.
+    profile = toy_profile("m", {("gpu", 1): [[10_000, 12_000]]})
+
+    def rate(slo_us: int) -> float:
+        scenario = toy_scenario({"gpu": DeviceClass(count=1)}, [toy_model("m", slo_us, estimated_rps=1000.0)])
+        return planned(scenario, {"m": profile}).objective
+
+    assert rate(13_300) == pytest.approx(2 / 0.012)
+    assert rate(13_299) == pytest.approx(100.0)
+
+
+def test_half_a_device_is_enough_for_the_light_stage():
+    # Stages of 10 ms on a and 10 ms on half of b (5 ms whole). Two a's feed two workers on one b.
+    profile = toy_profile(
+        "m", {("a", 1): [[10_000], [90_000]], ("b", 1): [[90_000], [5_000]], ("b", 2): [[180_000], [10_000]]}
+    )
+    classes = {"a": DeviceClass(count=2), "b": DeviceClass(count=1, max_share=2)}
+    result = planned(toy_scenario(classes, [toy_model("m", 20_000)]), {"m": profile})
+    assert result.objective == pytest.approx(200.0)
+
+
+def test_a_slow_link_limits_the_rate_of_a_pool():
+    # 10 Mbit between the stages: 1 ms at 10 Gbit/s, 1000 samples/s an interface. Ten workers of 1 ms could
+    # do 10,000/s a stage, but five hosts of two devices send 5000/s.
+    profile = toy_profile(
+        "m", {("a", 1): [[1_000], [99_000]], ("b", 1): [[99_000], [100]]}, boundary_bytes=[0, 1_250_000, 0]
+    )
+    classes = {"a": DeviceClass(count=10, per_host=2), "b": DeviceClass(count=10)}
+    assert planned(toy_scenario(classes, [toy_model("m", 2_100)]), {"m": profile}).objective == pytest.approx(
+        5000.0
+    )
+
+
+def test_memory_forces_a_cut():
+    # Each block holds 6 GB; a device has 8 GB, so the model fits only in two stages.
+    profile = toy_profile("m", {("gpu", 1): [[10_000], [10_000]]}, parameter_bytes=6_000_000_000)
+    classes = {"gpu": DeviceClass(count=2, memory_gb=8)}
+    result = planned(toy_scenario(classes, [toy_model("m", 20_000)]), {"m": profile})
+    assert [len(pipeline.stages) for pipeline in result.solution.models[0].pipelines] == [2]
+    with pytest.raises(InfeasibleError, match="memory"):
+        WholeModelPlanner(EXACT).plan(toy_scenario(classes, [toy_model("m", 20_000)]), {"m": profile})
+
+
+def test_three_stages_and_three_classes_need_no_other_code():
+    # Each class is quick at one block only: 5 ms there, 50 ms elsewhere.
+    rows = [[[5_000 if block == best else 50_000] for block in range(3)] for best in range(3)]
+    profile = toy_profile("m", {(name, 1): row for name, row in zip("abc", rows, strict=True)})
+    classes = {name: DeviceClass(count=1) for name in "abc"}
+    result = planned(toy_scenario(classes, [toy_model("m", 15_000)], max_stages=3), {"m": profile})
+    assert result.objective == pytest.approx(200.0)
+
+
+def test_mixed_shares_whose_sum_does_not_pack_get_devices_of_their_own():
+    # 1/2 + 1/3 + 1/5 > 1, and their groups round up together: whatever is chosen must pack.
+    tables = {("gpu", share): [[1_000 * share]] for share in (1, 2, 3, 5)}
+    scenario = toy_scenario({"gpu": DeviceClass(count=2, max_share=5)}, [toy_model("m", 5_000)])
+    assert planned(scenario, {"m": toy_profile("m", tables)}).objective == pytest.approx(2000.0)
+
+
+class TestInfeasible:
+    profile = toy_profile("m", {("fast", 1): [[10_000], [10_000]], ("slow", 1): [[40_000], [5_000]]})
+    classes: ClassVar = {"fast": DeviceClass(count=1), "slow": DeviceClass(count=1)}
+
+    @pytest.mark.parametrize("margin", [{"slo_margin": 0.35}, {"slo_margin_us": 700}, {}])
+    def test_the_reason_names_an_slo_that_works_and_is_the_smallest(self, margin):
+        # Fastest: 10 ms on fast, then 5 ms on slow.
+        def plan(slo_us: int):
+            model = toy_model("m", slo_us).model_copy(update={"slo_margin_us": None, **margin})
+            return PoolPlanner(EXACT).plan(toy_scenario(self.classes, [model]), {"m": self.profile})
+
+        with pytest.raises(InfeasibleError, match=r"'m'.*9\.000 ms.*15\.000 ms.*fast.*slow") as caught:
+            plan(9_000)
+        nearest = int(str(caught.value).split("nearest feasible SLO is ")[1].split(" us")[0])
+        assert plan(nearest).objective > 0
+        with pytest.raises(InfeasibleError):
+            plan(nearest - 1)
+
+    def test_too_few_devices(self):
+        models = [toy_model("a", 50_000), toy_model("b", 50_000), toy_model("c", 50_000)]
+        profiles = dict.fromkeys("abc", self.profile)
+        with pytest.raises(InfeasibleError, match="too small for 3 models"):
+            PoolPlanner(EXACT).plan(toy_scenario(self.classes, models), profiles)
+
+
+def test_an_absent_estimate_settles_where_the_whole_model_rate_supports_the_batch():
+    # Batch 1: 100/s a device, 400/s in all. At 400/s the second sample gathers in 3.25 ms: batch 2 fits
+    # 20 ms (16 + 3.25), and gives 500/s; batch 2 at 500/s still fits, so the estimate is 500/s.
+    profile = toy_profile("m", {("gpu", 1): [[10_000, 16_000]]})
+    scenario = toy_scenario({"gpu": DeviceClass(count=4)}, [toy_model("m", 20_000, estimated_rps=None)])
+    [model] = planned(scenario, {"m": profile}).solution.models
+    assert model.estimated_rps == pytest.approx(500.0)
+    assert model.rate_rps == pytest.approx(500.0)
+
+
+# --- an oracle that shares nothing with the planner: it tries every plan ---------------------------------
+
+
+def every_template(profile: Profile, scenario: Scenario, slo_us: int):
+    """(class, share, worker rate) of each stage, for every feasible template, from the definitions."""
+    cluster = scenario.cluster
+    units = [u for u in profile.tables if u[1] <= cluster.device_classes[u[0]].max_share]
+    blocks = len(profile.blocks)
+    for depth in range(1, scenario.planner.max_stages + 1):
+        for inner in itertools.combinations(range(1, blocks), depth - 1):
+            cuts = (0, *inner, blocks)
+            for chain in itertools.product(units, repeat=depth):
+                for batch in range(1, min(profile.tables[u].max_batch for u in chain) + 1):
+                    work = [
+                        sum(
+                            int(profile.tables[u].latency_us[b, batch - 1])
+                            for b in range(cuts[s], cuts[s + 1])
+                        )
+                        for s, u in enumerate(chain)
+                    ]
+                    move = [profile.boundary_bytes[c] * 8e-3 / cluster.bandwidth_gbps for c in inner]
+                    if sum(work) + batch * sum(move) > slo_us:
+                        continue
+                    rates = []
+                    for s, (name, share) in enumerate(chain):
+                        ends = [m for k, m in enumerate(move) if k in (s - 1, s) and m > 0]
+                        crowd = share * cluster.device_classes[name].per_host
+                        rates.append(min([batch * 1e6 / work[s], *(1e6 / m / crowd for m in ends)]))
+                    yield tuple((*u, rate) for u, rate in zip(chain, rates, strict=True))
+
+
+def best_by_trying_all(profile: Profile, scenario: Scenario, slo_us: int) -> float:
+    """The greatest rate of one model: every multiset of workers of every set of templates."""
+    templates = list(every_template(profile, scenario, slo_us))
+    counts = {name: spec.count for name, spec in scenario.cluster.device_classes.items()}
+    best = 0.0
+
+    def devices(chosen) -> dict[str, int]:
+        parts: dict[tuple[int, str], float] = {}
+        for template, workers in chosen:
+            for s, ((name, share, _), n) in enumerate(zip(template, workers, strict=True)):
+                parts[s, name] = parts.get((s, name), 0.0) + n / share
+        used = dict.fromkeys(counts, 0)
+        for (_, name), total in parts.items():
+            used[name] += math.ceil(total - 1e-9)
+        return used
+
+    def extend(k: int, chosen, rate: float) -> None:
+        nonlocal best
+        used = devices(chosen)
+        if any(used[name] > counts[name] for name in counts):
+            return
+        best = max(best, rate)
+        for t in range(k, len(templates)):
+            limits = [range(1, counts[name] * share + 1) for name, share, _ in templates[t]]
+            for workers in itertools.product(*limits):
+                gain = min(n * r for n, (_, _, r) in zip(workers, templates[t], strict=True))
+                extend(t + 1, [*chosen, (templates[t], workers)], rate + gain)
+
+    extend(0, [], 0.0)
+    return best
+
+
+@st.composite
+def small_instances(draw):
+    times = st.integers(1, 30).map(lambda k: 100 * k)
+    tables = {}
+    for name, share in (("a", 1), ("b", 1), ("b", 2)):
+        batches = draw(st.integers(1, 2)) if share == 1 else 1
+        tables[name, share] = [[draw(times) * (1 + b) for b in range(batches)] for _ in range(2)]
+    profile = toy_profile("m", tables, boundary_bytes=[0, draw(st.sampled_from([0, 200_000, 900_000])), 0])
+    classes = {
+        "a": DeviceClass(count=draw(st.integers(0, 2)), per_host=draw(st.integers(1, 2))),
+        "b": DeviceClass(count=draw(st.integers(1, 2)), max_share=2),
+    }
+    return profile, classes, draw(st.integers(500, 8_000))
+
+
+def objective_of(profile: Profile, classes: dict[str, DeviceClass], slo_us: int) -> float:
+    try:
+        return planned(toy_scenario(classes, [toy_model("m", slo_us)]), {"m": profile}).objective
+    except InfeasibleError:
+        return 0.0
+
+
+@settings(max_examples=200, deadline=None)
+@given(small_instances())
+def test_the_plan_is_as_good_as_the_best_of_all_plans(instance):
+    profile, classes, slo_us = instance
+    scenario = toy_scenario(classes, [toy_model("m", slo_us)])
+    assert objective_of(profile, classes, slo_us) == pytest.approx(
+        best_by_trying_all(profile, scenario, slo_us), rel=1e-6
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_instances(), st.integers(0, 3_000))
+def test_more_devices_or_more_time_never_hurt(instance, more_us):
+    profile, classes, slo_us = instance
+    before = objective_of(profile, classes, slo_us)
+    grown = {name: spec.model_copy(update={"count": spec.count + 1}) for name, spec in classes.items()}
+    assert objective_of(profile, grown, slo_us) >= before * (1 - 1e-6)
+    assert objective_of(profile, classes, slo_us + more_us) >= before * (1 - 1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_instances(), st.integers(1, 3))
+def test_the_bound_holds_however_early_the_search_stops(instance, weight):
+    profile, classes, slo_us = instance
+    models = [toy_model("m", slo_us), toy_model("n", slo_us, weight=weight)]
+    scenario, profiles = toy_scenario(classes, models), {"m": profile, "n": profile}
+    try:
+        exact = planned(scenario, profiles)
+    except InfeasibleError:
+        return
+    assert exact.bound >= exact.objective
+    hasty = PoolPlanner(SearchLimits(gap=0.5)).plan(scenario, profiles)
+    assert hasty.bound >= exact.objective * (1 - 1e-6)
+    assert hasty.objective <= exact.bound * (1 + 1e-6)
+
+
+def test_where_packing_fails_shares_get_devices_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    # No known instance packs worse than its sum of shares, so the first packing is made to fail.
+    from penstock.plan import assemble
+
+    place, calls = assemble.place, []
+
+    def fails_once(models, cluster):
+        calls.append(models)
+        if len(calls) == 1:
+            raise InfeasibleError("made to fail")
+        return place(models, cluster)
+
+    monkeypatch.setattr(assemble, "place", fails_once)
+    tables = {("gpu", share): [[1_000 * share]] for share in (1, 2, 3)}
+    scenario = toy_scenario({"gpu": DeviceClass(count=2, max_share=3)}, [toy_model("m", 5_000)])
+    result = planned(scenario, {"m": toy_profile("m", tables)})
+    assert len(calls) == 2
+    assert result.bound >= result.objective == pytest.approx(2000.0)
