@@ -40,19 +40,20 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     kept = [[str(cell) for cell in row] for row in rows]
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", collapse_padding=True
-    )
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
     for index, column in enumerate(columns):
         numeric = bool(kept) and all(_is_number(row[index]) for row in kept)
         table.add_column(column, justify="right" if numeric else "left")
     for row in kept:
-        table.add_row(*row)
+        # Text, not str: a name in square brackets is a name, not markup.
+        table.add_row(*map(Text, row))
     # A pipe has no width: numbers must not be cut there.
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(soft_wrap=False, width=width).print(table)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    # Not the table's own title, which would wrap at the table's width.
+    console.print(Text(title, style="bold"), table)
 
 
 def _is_number(cell: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
+from penstock.cli.summaries import print_summaries, summary_document
 
 if TYPE_CHECKING:
     from penstock.plan.plan import Plan
@@ -150,22 +151,7 @@ def _show(outcome: _Outcome, as_json: bool) -> None:
     if as_json:
         print_json(_document(outcome))
         return
-    print_table(
-        "Models",
-        ["model", "offered/s", "attainment", "goodput/s", "p50 ms", "p99 ms", "misses"],
-        [
-            [
-                s.name,
-                f"{s.offered_rps:.1f}",
-                f"{s.attainment:.2%}",
-                f"{s.goodput_rps:.1f}",
-                _ms(s.p50_us),
-                _ms(s.p99_us),
-                ", ".join(f"{n} {cause}" for cause, n in s.outcomes.items() if n and cause != "met") or "-",
-            ]
-            for s in outcome.summaries
-        ],
-    )
+    print_summaries("Models", outcome.summaries)
     print_table(
         "Utilisation",
         ["device class", "busy"],
@@ -178,26 +164,9 @@ def _show(outcome: _Outcome, as_json: bool) -> None:
 
 def _document(outcome: _Outcome) -> dict[str, Any]:
     return {
-        "models": [
-            {
-                "name": s.name,
-                "requests": s.requests,
-                "offered_rps": s.offered_rps,
-                "attainment": s.attainment,
-                "goodput_rps": s.goodput_rps,
-                "mean_us": s.mean_us,
-                "p50_us": s.p50_us,
-                "p99_us": s.p99_us,
-                "outcomes": dict(s.outcomes),
-            }
-            for s in outcome.summaries
-        ],
+        "models": [summary_document(summary) for summary in outcome.summaries],
         "utilisation": outcome.utilisation,
         "requests": outcome.requests,
         "warm_up_share": WARM_UP_SHARE,
         "wall_seconds": outcome.wall_seconds,
     }
-
-
-def _ms(latency_us: float) -> str:
-    return "-" if latency_us < 0 else f"{latency_us / 1e3:.2f}"

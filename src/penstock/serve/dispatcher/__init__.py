@@ -1,0 +1,1 @@
+"""The decision loop: requests' metadata in, routes out. It never sees a tensor."""

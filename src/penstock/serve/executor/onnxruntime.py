@@ -1,0 +1,58 @@
+"""A stage's sub-model in onnxruntime, on one core: a worker is one share of a device and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+
+from penstock.errors import BadInputError, MissingExtraError
+from penstock.serve.protocol.datatypes import BYTES, numpy_dtype
+from penstock.serve.protocol.raw import Array
+from penstock.serve.spec import StageSpec
+
+
+@final
+class OnnxRuntimeExecutor:
+    """Runs ``stage.model_file`` on the CPU; created warm for batch 1 and the largest."""
+
+    def __init__(self, stage: StageSpec) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtraError("the onnxruntime executor", "serve") from None
+        _refuse_bf16(stage)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            stage.model_file, options, providers=["CPUExecutionProvider"]
+        )
+        self._outputs = [spec.name for spec in stage.computed]
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        self._warm_up(stage)
+
+    def run(self, tensors: Mapping[str, Array], size: int) -> dict[str, Array]:
+        """The sub-model's outputs."""
+        feeds = {name: tensors[name] for name in self._inputs}
+        return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+
+    def _warm_up(self, stage: StageSpec) -> None:
+        """The first run allocates and packs; no request should wait for it. Strings have no neutral value."""
+        if any(spec.datatype == BYTES for spec in stage.inputs):
+            return
+        for size in {1, len(stage.latency_us) - 1}:
+            zeros = {s.name: np.zeros(s.shape_of(size), numpy_dtype(s.datatype)) for s in stage.inputs}
+            self.run(zeros, size)
+
+
+def _refuse_bf16(stage: StageSpec) -> None:
+    """Numpy has no bfloat16, so onnxruntime's Python interface cannot be fed with it."""
+    for spec in (*stage.inputs, *stage.computed):
+        if spec.datatype == "BF16":
+            raise BadInputError(
+                f"{stage.model_file}: tensor {spec.name!r} is bfloat16, which the onnxruntime executor "
+                f"cannot take. Cut the model elsewhere, or convert it to float32."
+            )

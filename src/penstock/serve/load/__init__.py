@@ -1,0 +1,1 @@
+"""Open-loop load for any server of the Open Inference Protocol."""

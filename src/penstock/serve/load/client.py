@@ -1,0 +1,75 @@
+"""The HTTP client of the load generator."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self, final
+from urllib.parse import quote
+
+import aiohttp
+
+from penstock.errors import BadInputError
+from penstock.serve.load.subject import Body
+
+NO_ANSWER = 0
+"""In place of an HTTP status: the connection broke, or nothing came in time."""
+
+
+@final
+class LoadClient:
+    """Keep-alive connections to one server, as many as are needed; never waits for a free one."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=600.0),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def ask(self, path: str) -> Any:
+        """The JSON document at ``path``; :class:`BadInputError` where the server does not give it."""
+        try:
+            async with self._session.get(self._url + path) as response:
+                if response.status != 200:
+                    text = (await response.text())[:200]
+                    raise BadInputError(f"{self._url}{path} answered {response.status}: {text}")
+                return await response.json(content_type=None)
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            raise BadInputError(
+                f"{self._url}{path}: {reason}. Is the server up, and its URL right?"
+            ) from None
+
+    async def open_connections(self, count: int) -> None:
+        """Have ``count`` connections ready: opening one takes longer than a request on one."""
+        await asyncio.gather(*(self._ping() for _ in range(count)))
+
+    async def infer(self, model: str, body: Body) -> int:
+        """Send a request and read its answer; returns the HTTP status, or :data:`NO_ANSWER`."""
+        url = f"{self._url}/v2/models/{quote(model, safe='')}/infer"
+        try:
+            async with self._session.post(url, data=body.data, headers=body.headers) as response:
+                await response.read()
+                return response.status
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return NO_ANSWER
+
+    async def _ping(self) -> None:
+        try:
+            async with self._session.get(f"{self._url}/v2/health/live") as response:
+                await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return
