@@ -25,10 +25,9 @@ def test_every_share_is_scaled_by_block_and_rounded_up() -> None:
     slow = derived.table("slow", 1)
     # 100 * 1.1 is 110.00000000000001 in floating point, and still 110 us.
     np.testing.assert_array_equal(slow.latency_us, [[110, 220], [18, 23]])
-    assert slow.p99_us is not None
-    np.testing.assert_array_equal(slow.p99_us, [[121, 231], [20, 23]])
+    # Held to the table: the source's noise is not the class's.
+    assert slow.p99_us is None
     np.testing.assert_array_equal(derived.table("slow", 2).latency_us, [[165], [25]])
-    assert derived.table("slow", 2).p99_us is None
     assert derived.table("fast", 1) is PROFILE.table("fast", 1)
     assert derived.whole_us == {"fast": 107, "slow": 128}
 

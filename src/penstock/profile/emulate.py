@@ -21,7 +21,8 @@ def derive_slower(
     """``profile`` with ``new_class`` added: the tables of ``source_class`` times a factor for each block.
 
     ``factor_per_block``: shape (blocks,), above 0; :func:`penstock.profile.predict.block_ratios` gives
-    those of two catalogued devices. Latencies round up. The class is labelled predicted and emulated;
+    those of two catalogued devices. Latencies round up. The class has no 99th percentiles: what stands in for
+    it is held to the table's time, whatever the source's noise. It is labelled predicted and emulated;
     ``reason`` says where the factors come from.
 
     Raises :class:`BadInputError` if ``source_class`` is not in the profile, ``new_class`` is, or the factors
@@ -68,12 +69,6 @@ def derive_slower(
 
 
 def _scaled(table: LatencyTable, factors: NDArray[np.float64]) -> LatencyTable:
-    def scale(values_us: NDArray[np.int64]) -> NDArray[np.int64]:
-        # The tolerance keeps 100 us times 1.1 from becoming 111.
-        return np.ceil(values_us * factors[:, None] - 1e-6).astype(np.int64)
-
-    return LatencyTable(
-        latency_us=scale(table.latency_us),
-        p99_us=None if table.p99_us is None else scale(table.p99_us),
-        runs=table.runs,
-    )
+    # The tolerance keeps 100 us times 1.1 from becoming 111.
+    scaled_us = np.ceil(table.latency_us * factors[:, None] - 1e-6)
+    return LatencyTable(scaled_us.astype(np.int64), runs=table.runs)

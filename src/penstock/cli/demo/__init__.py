@@ -1,0 +1,58 @@
+"""``penstock demo``: the whole pipe on this machine, small, with a report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from penstock.cli.output import force_option, json_option, note, print_json
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo-out"),
+    show_default=True,
+    help="Folder for the model, profile, scenario, plans, records and report.",
+)
+@force_option
+@json_option
+def command(output: Path, force: bool, as_json: bool) -> None:
+    """Profile a real model, plan it on two unlike device classes, simulate, serve under load, and report.
+
+    Takes about three minutes on two cores. Class ``fast`` is this machine's CPU; class ``slow`` is the same,
+    held to longer times. Whole-model plans (NP) stand beside pool pipelines.
+
+    \b
+    Example:
+      penstock demo -o demo-out
+    """
+    from penstock.cli.demo.prepare import prepare
+    from penstock.cli.demo.show import print_rows, rows, write_report
+    from penstock.cli.demo.trial import run_trial
+    from penstock.files import write_whole
+
+    began = time.monotonic()
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        note("1. model and profile")
+        scenario = prepare(folder)
+        note("2. plan, serve under load, simulate the same arrivals")
+        trials = [
+            run_trial("whole models (NP)", "np", scenario),
+            run_trial("pool pipelines", "penstock", scenario),
+        ]
+        write_report(trials, folder / "report.html")
+        found = rows(trials)
+        if as_json:
+            print_json({"rows": found, "seconds": time.monotonic() - began})
+        else:
+            print_rows(found)
+
+    write_whole(output, fill, force=force)
+    note(f"Report: {output / 'report.html'}   ({time.monotonic() - began:.0f} s)")
