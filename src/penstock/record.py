@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 I64 = NDArray[np.int64]
+T = TypeVar("T", "Requests", "Batches")
 
 
 class Outcome(IntEnum):
@@ -88,6 +89,19 @@ class Record:
     batches: Batches
     source: str
     """``simulated`` or ``measured``."""
+
+    def since(self, start_us: int) -> Record:
+        """The requests that arrived at ``start_us`` or later, and the batches queued then or later."""
+        requests, batches = self.requests, self.batches
+        return replace(
+            self,
+            requests=_rows(requests, requests.arrival_us >= start_us),
+            batches=_rows(batches, batches.queued_us >= start_us),
+        )
+
+
+def _rows(table: T, kept: NDArray[np.bool_]) -> T:
+    return replace(table, **{column.name: getattr(table, column.name)[kept] for column in fields(table)})
 
 
 VERSION = 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#c79a1b", "#4d4d4d")
-"""Told apart by colour-blind readers; records keep their colour through all pictures of a page."""
+"""Told apart by colour-blind readers."""
 
 
 def _new_figure(width: float, height: float) -> Figure:
@@ -31,38 +32,42 @@ def _new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def latency_distribution(records: Mapping[str, Record], model: str) -> Figure:
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, so that a run keeps its colour through all pictures of a page."""
+    return dict(zip(names, cycle(COLOURS), strict=False))
+
+
+def latency_distribution(records: Mapping[str, Record], model: str, colours: Mapping[str, str]) -> Figure:
     """The share of *arrived* requests answered within each latency, per record, with the SLO.
 
     A curve that ends below 100% shows drops and errors: they never finish.
     """
-    figure = _new_figure(7.2, 3.6)
+    figure = _new_figure(8.6, 4.2)
     axes = figure.add_subplot()
     slo_ms = 0.0
-    for colour, (name, record) in zip(_cycle(len(records)), records.items(), strict=True):
+    for name, record in records.items():
         requests = record.requests
         rows = requests.model == record.models.index(model)
         answered = rows & np.isin(requests.outcome, (Outcome.MET, Outcome.LATE))
         latency_ms = np.sort((requests.finish_us - requests.arrival_us)[answered]) / US_PER_MS
         share = np.arange(1, latency_ms.size + 1) / max(int(rows.sum()), 1)
-        axes.step(latency_ms, 100 * share, where="post", color=colour, label=name, linewidth=1.6)
+        axes.step(latency_ms, 100 * share, where="post", color=colours[name], label=name, linewidth=1.6)
         if rows.any():
             slo_ms = max(slo_ms, float((requests.deadline_us - requests.arrival_us)[rows].max()) / US_PER_MS)
     axes.axvline(slo_ms, color="#888888", linestyle="--", linewidth=1)
-    axes.annotate("SLO", (slo_ms, 4), color="#666666", ha="right", rotation=90, fontsize=8)
+    axes.annotate("SLO", (slo_ms, 2), xytext=(-2, 0), textcoords="offset points", ha="right", fontsize=8)
     axes.set(xlabel="latency from the intended send time (ms)", ylabel="requests answered (%)", ylim=(0, 101))
     axes.set_xlim(left=0)
     _finish(axes)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
-def pool_utilisation(uses: Mapping[str, Sequence[PoolUse]]) -> Figure:
+def pool_utilisation(uses: Mapping[str, Sequence[PoolUse]], colours: Mapping[str, str]) -> Figure:
     """One bar a pool, grouped by record: the share of the pool's time spent on batches."""
     rows = [(name, use) for name, pools in uses.items() for use in pools]
-    figure = _new_figure(7.2, 0.9 + 0.36 * max(len(rows), 1))
+    figure = _new_figure(8.6, 0.9 + 0.36 * max(len(rows), 1))
     axes = figure.add_subplot()
-    colours = dict(zip(uses, _cycle(len(uses)), strict=True))
     for position, (name, use) in enumerate(rows):
         axes.barh(position, 100 * use.utilisation, color=colours[name], height=0.7)
         axes.annotate(
@@ -90,10 +95,6 @@ def to_svg(figure: Figure) -> str:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', svg)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", svg)
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
 def _finish(axes: Any) -> None:

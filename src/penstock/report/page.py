@@ -60,13 +60,14 @@ def render(contents: Contents) -> str:
 def draw(contents: Contents) -> dict[str, Figure]:
     """The figures of the page by caption: latency per model, then the use of the pools."""
     drawn = {}
+    colours = figures.colours_of(contents.runs)
     records = {name: run.record for name, run in contents.runs.items()}
     for model in dict.fromkeys(m for record in records.values() for m in record.models):
         having = {name: record for name, record in records.items() if model in record.models}
-        drawn[f"Latency distribution of {model}"] = figures.latency_distribution(having, model)
+        drawn[f"Latency distribution of {model}"] = figures.latency_distribution(having, model, colours)
     uses = _uses(contents)
     if uses:
-        drawn["Utilisation of the pools"] = figures.pool_utilisation(uses)
+        drawn["Utilisation of the pools"] = figures.pool_utilisation(uses, colours)
     return drawn
 
 

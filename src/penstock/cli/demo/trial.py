@@ -29,7 +29,7 @@ from penstock.traffic.renewal import poisson
 
 @dataclass(frozen=True)
 class Trial:
-    """A plan and what came of it. ``measured`` is the client's view; ``served`` the server's own record."""
+    """A plan and what came of it. ``measured`` is the client's view; ``served`` the server's record of the same."""
 
     label: str
     plan: Plan
@@ -53,7 +53,8 @@ def run_trial(label: str, planner: str, scenario_file: Path) -> Trial:
     simulated = _simulate(loaded, arrivals, overhead_us)
     save_record(measured, run / "client")
     save_record(simulated, scenario_file.parent / f"simulated-{planner}")
-    return Trial(label, loaded.plan, simulated, measured, load_record(run / "server"), overhead_us)
+    served = _last(load_record(run / "server"), len(arrivals))
+    return Trial(label, loaded.plan, simulated, measured, served, overhead_us)
 
 
 def _plan(planner: str, scenario_file: Path, plan_file: Path) -> LoadedPlan:
@@ -85,6 +86,11 @@ def _simulate(loaded: LoadedPlan, arrivals: Arrivals, overhead_us: int) -> Recor
         dispatch_us=DISPATCH_US,
         overhead_us=overhead_us,
     )
+
+
+def _last(served: Record, count: int) -> Record:
+    """The last ``count`` requests: the trial's own, without those that calibrated it."""
+    return served.since(int(served.requests.arrival_us[-count]))
 
 
 def _calibrate(url: str, loaded: LoadedPlan) -> int:
