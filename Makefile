@@ -31,3 +31,4 @@ docs: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) docs/_build demo-out
+	find src -name __pycache__ -prune -exec rm -rf {} +

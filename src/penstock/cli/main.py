@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "The whole pipe on this machine, small, with a report."),
     "zoo": ("zoo", "Write a real architecture with seeded random weights as ONNX."),
     "profile": ("profile", "Measure a model block by block, or predict for another device."),
+    "partition": ("partition", "Split a graph into stages, with a proven bound."),
     "plan": ("plan", "Choose pools of devices for the pieces of each model, with a proof."),
     "simulate": ("simulate", "Run a plan against arrivals, without devices."),
     "serve": ("serve", "Serve a plan behind the Open Inference Protocol."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def _shares(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _boundaries(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise click.BadParameter(f"{text!r} must be whole numbers with commas between, such as 0,12,40.")
+    return tuple(int(part) for part in parts)
+
+
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--device-class", help="Measure on this machine, and name the class so.")
@@ -47,6 +57,11 @@ def _shares(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The profile folder.")
 @click.option(
     "--blocks", type=click.IntRange(min=1), help=f"Number of blocks [default: up to {DEFAULT_BLOCKS}]."
+)
+@click.option(
+    "--boundaries",
+    callback=_boundaries,
+    help="Blocks by hand or from 'penstock partition': 0,...,number of operators.",
 )
 @click.option("--max-batch", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--shares", callback=_shares, default="1", show_default=True, help="Share n: n copies at once.")
@@ -70,6 +85,7 @@ def command(
     predicted: tuple[str, ...],
     output: Path,
     blocks: int | None,
+    boundaries: tuple[int, ...] | None,
     max_batch: int,
     shares: tuple[int, ...],
     threads: int,
@@ -90,20 +106,23 @@ def command(
       penstock profile resnet18.onnx --predict L4 --predict T4 -o profiles/resnet18-estimate
     """
     _check_classes(device_class, predicted)
-    if merge and blocks is not None:
+    if merge and (blocks is not None or boundaries is not None):
         raise BadInputError(
-            "--merge keeps the blocks of the profile: leave out --blocks, or leave out --merge."
+            "--merge keeps the blocks of the profile: leave out --blocks and --boundaries, or leave out --merge."
         )
+    if blocks is not None and boundaries is not None:
+        raise BadInputError("--boundaries gives the blocks already: leave out --blocks.")
     if not merge:
         refuse_overwrite(output, force)
     kept = load_profile(output) if merge else None
     specs = [device_spec(name) for name in dict.fromkeys(predicted)]
     onnx_model = read_onnx(model)
-    boundaries = (
-        _choose_boundaries(onnx_model.graph, specs, device_class is not None, blocks)
-        if kept is None
-        else boundaries_of(kept, len(onnx_model.graph.operators))
-    )
+    if boundaries is not None:
+        _check_boundaries(boundaries, len(onnx_model.graph.operators))
+    elif kept is None:
+        boundaries = _choose_boundaries(onnx_model.graph, specs, device_class is not None, blocks)
+    else:
+        boundaries = boundaries_of(kept, len(onnx_model.graph.operators))
     measured: dict[str, Measurement] = {}
     if device_class is not None:
         with _progress_bar() as progress:
@@ -134,6 +153,15 @@ def _check_classes(device_class: str | None, predicted: tuple[str, ...]) -> None
         raise BadInputError(
             f"device class {device_class!r} is both measured and predicted. Name the measured one otherwise, "
             f"or leave out --predict {device_class}."
+        )
+
+
+def _check_boundaries(boundaries: tuple[int, ...], n_operators: int) -> None:
+    ascends = all(start < stop for start, stop in pairwise(boundaries))
+    if len(boundaries) < 2 or boundaries[0] != 0 or boundaries[-1] != n_operators or not ascends:
+        raise BadInputError(
+            f"boundaries (={list(boundaries)}) must ascend from 0 to {n_operators}, the number of operators. "
+            f"Correct --boundaries."
         )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +18,6 @@ from penstock.units import US_PER_MS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#1b6ca8", "#d1603d", "#3a7d44", "#7b4b94", "#c79a1b", "#4d4d4d")
-"""Told apart by colour-blind readers."""
-
 
 def _new_figure(width: float, height: float) -> Figure:
     try:
@@ -30,11 +26,6 @@ def _new_figure(width: float, height: float) -> Figure:
         raise MissingExtraError("drawing figures", "report") from None
     # A Figure of its own, not pyplot: no global state, no window system.
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each name, so that a run keeps its colour through all pictures of a page."""
-    return dict(zip(names, cycle(COLOURS), strict=False))
 
 
 def latency_distribution(records: Mapping[str, Record], model: str, colours: Mapping[str, str]) -> Figure:

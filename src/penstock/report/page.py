@@ -12,6 +12,7 @@ from penstock.errors import BadInputError, MissingExtraError
 from penstock.plan.plan import Plan
 from penstock.record import Record
 from penstock.report import figures
+from penstock.report.palette import colours_of
 from penstock.report.pools import PoolUse, pool_uses
 from penstock.report.summary import ModelSummary, summarise
 
@@ -60,7 +61,7 @@ def render(contents: Contents) -> str:
 def draw(contents: Contents) -> dict[str, Figure]:
     """The figures of the page by caption: latency per model, then the use of the pools."""
     drawn = {}
-    colours = figures.colours_of(contents.runs)
+    colours = colours_of(contents.runs)
     records = {name: run.record for name, run in contents.runs.items()}
     for model in dict.fromkeys(m for record in records.values() for m in record.models):
         having = {name: record for name, record in records.items() if model in record.models}

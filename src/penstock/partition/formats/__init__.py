@@ -1,0 +1,1 @@
+"""Graphs as partitioning problems, one format a module; :mod:`.read` tells files apart."""

@@ -1,0 +1,94 @@
+"""A biased random-key genetic search over operators' priorities.
+
+An individual is a key in [0, 1) an operator; its order is the priority topological sort by those keys, and
+its value the best slicing of that order. Each generation keeps an elite, adds fresh individuals, and fills up by
+crossing a member of the elite with any other, each key from the elite with a bias. The scheme: J. Gonçalves,
+M. Resende, "Biased random-key genetic algorithms for combinatorial optimization", J. Heuristics 17(5), 2011; its
+use here: Archer et al., ICML 2024, section 4 (10 x 10 and 100 x 100 individuals and generations).
+
+Ours differs: known orders join the first generation, and some children are an elite with a few keys redrawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.partition.budget import Stop
+from penstock.partition.incumbent import Incumbent
+from penstock.partition.orders import priority_order
+from penstock.partition.slicing import best_slicing
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+_TOLERANCE = 1e-3
+"""An individual's value need only be good enough to rank it: the best are sliced again exactly."""
+
+
+@dataclass(frozen=True)
+class GeneticSettings:
+    """Individuals and generations; shares of the elite and of fresh individuals; the elite's chance of a key."""
+
+    individuals: int = 100
+    generations: int = 100
+    elite_share: float = 0.2
+    fresh_share: float = 0.15
+    elite_bias: float = 0.7
+
+
+def search_keys(
+    best: Incumbent,
+    known_orders: Sequence[I64],
+    rng: np.random.Generator,
+    settings: GeneticSettings,
+    stop: Stop,
+) -> int:
+    """Improve ``best`` until the generations or ``stop`` end it; returns the generations that ran."""
+    n = best.problem.n_operators
+    keys = rng.random((settings.individuals, n))
+    for row, order in zip(keys, known_orders, strict=False):
+        row[order] = (np.arange(n) + 0.5) / n
+    values = _values(best, keys, stop)
+    for generation in range(settings.generations):
+        if stop():
+            return generation
+        ranked = np.argsort(values, kind="stable")
+        keys, values = keys[ranked], values[ranked]
+        elite = max(1, round(settings.individuals * settings.elite_share))
+        keys[elite:] = _children(keys, elite, rng, settings)
+        values[elite:] = _values(best, keys[elite:], stop)
+    return settings.generations
+
+
+def _values(best: Incumbent, keys: F64, stop: Stop) -> F64:
+    """The bottleneck of each row of ``keys``; infinite for those that ``stop`` left out."""
+    values = np.full(len(keys), np.inf)
+    for row, priority in enumerate(keys):
+        if stop():
+            break
+        order = priority_order(best.graph, priority)
+        sliced = best_slicing(best.graph, order, best.k, tolerance=_TOLERANCE)
+        assert sliced is not None, "without a limit every order has a slicing"
+        values[row] = sliced.bottleneck
+        if sliced.bottleneck < best.value * (1 + _TOLERANCE):
+            best.offer_order(order, "genetic search")
+    return values
+
+
+def _children(keys: F64, elite: int, rng: np.random.Generator, settings: GeneticSettings) -> F64:
+    """All but the elite of the next generation: fresh ones, redrawn elites, and crossings."""
+    individuals, n = keys.shape
+    wanted = individuals - elite
+    fresh = max(1, round(individuals * settings.fresh_share)) if wanted > 1 else 0
+    first = keys[rng.integers(elite, size=wanted)]
+    second = keys[rng.integers(min(elite, individuals - 1), individuals, size=wanted)]
+    children: F64 = np.where(rng.random((wanted, n)) < settings.elite_bias, first, second)
+    # Every other child is an elite with few keys redrawn: crossing alone scatters long chains.
+    redrawn = np.where(rng.random((wanted, n)) < max(2.0 / n, 0.02), rng.random((wanted, n)), first)
+    children[::2] = redrawn[::2]
+    children[:fresh] = rng.random((fresh, n))
+    return children

@@ -1,0 +1,81 @@
+"""The command line starts light, explains itself, and turns errors into exit statuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("write_cli", ROOT / "docs" / "write_cli.py")
+assert spec is not None
+assert spec.loader is not None
+write_cli = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(write_cli)
+
+COMMANDS = dict(write_cli.commands())
+HEAVY = (
+    "numpy",
+    "numba",
+    "onnx",
+    "onnxruntime",
+    "pyarrow",
+    "pydantic",
+    "aiohttp",
+    "matplotlib",
+    "rich",
+    "zmq",
+)
+
+
+def penstock(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from penstock.cli.main import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_overview_imports_nothing_heavy() -> None:
+    # Start-up time is not asserted on shared machines; what it is made of can be.
+    code = (
+        "import sys\nsys.argv = ['penstock', '--help']\n"
+        "from penstock.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("[]")
+    assert "Commands:" in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example(name: str) -> None:
+    help_text = COMMANDS[name].help or ""
+    assert "Example:" in help_text
+    assert name in help_text
+
+
+def test_the_cli_page_is_current() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == write_cli.page(), "run: python docs/write_cli.py"
+
+
+def test_unknown_verb_and_option_exit_2() -> None:
+    assert penstock("frobnicate").returncode == 2
+    assert penstock("plan", "--frobnicate").returncode == 2
+
+
+def test_bad_input_exits_2_with_one_clear_line(tmp_path: Path) -> None:
+    result = penstock("plan", str(tmp_path / "missing.yaml"), "-o", str(tmp_path / "plan.json"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("penstock: ")
+    assert "missing.yaml: no such file" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_json_goes_to_standard_output_alone(tmp_path: Path) -> None:
+    result = penstock("zoo", "squeezenet1_1", "-o", str(tmp_path / "m.onnx"), "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)
