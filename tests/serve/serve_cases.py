@@ -50,9 +50,8 @@ def write_skip_model(path: Path) -> Path:
 
 def skip_profile(path: Path, latency_us: int = 1_000) -> Profile:
     """A profile of :func:`write_skip_model`'s file: a block an operator, the last two together."""
-    from penstock.graph.onnx_reader import read_onnx
-
     from penstock.graph.cuts import boundary_bytes
+    from penstock.graph.onnx_reader import read_onnx
 
     model = read_onnx(path)
     names = [operator.name for operator in model.graph.operators]
