@@ -13,7 +13,7 @@ from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError
 from penstock.plan.store import load_plan
 from penstock.record import Outcome
-from penstock.serve.executor.base import make_executor
+from penstock.serve.executor.make import make_executor
 from penstock.serve.executor.padded import PaddedExecutor
 from penstock.serve.gateway.ledger import Waiting
 from penstock.serve.gateway.metrics import ModelMetrics, prometheus_text, statistics

@@ -14,7 +14,7 @@ import zmq
 
 from penstock.clock import MonotonicClock
 from penstock.serve.control import ControlLine, Ready, end_with_supervisor
-from penstock.serve.executor.base import make_executor
+from penstock.serve.executor.make import make_executor
 from penstock.serve.messages import BatchHeader, StageDone, StageFailed
 from penstock.serve.protocol.infer import Tensor
 from penstock.serve.spec import read_spec
