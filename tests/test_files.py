@@ -8,7 +8,17 @@ import pytest
 from pydantic import Field
 
 from penstock.errors import BadInputError
-from penstock.files import StrictModel, read_json, read_text, read_yaml, validate, write_text, write_whole
+from penstock.files import (
+    MOST_PROBLEMS,
+    Name,
+    StrictModel,
+    read_json,
+    read_text,
+    read_yaml,
+    validate,
+    write_text,
+    write_whole,
+)
 
 
 class Toy(StrictModel):
@@ -40,9 +50,9 @@ def test_json_and_yaml_errors_name_the_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"count": -3}, r"toy\.yaml: count: .*greater than or equal to 1 \(value -3\)"),
-        ({"count": "3"}, r"count: .*valid integer.*'3'"),
-        ({"count": 1, "sizee": 2}, r"sizee: unknown field \(value 2\)"),
+        ({"count": -3}, r"toy\.yaml: count: .*greater than or equal to 1 \(value -3\)\. Correct it"),
+        ({"count": "3"}, r"count: .*valid integer \(value '3'\)\. Write a whole number without quotes"),
+        ({"count": 1, "sizee": 2}, r"sizee: unknown field \(value 2\)\. Remove it"),
         ({}, r"count: required field is missing"),
         ([1], "whole file"),
     ],
@@ -50,6 +60,36 @@ def test_json_and_yaml_errors_name_the_line(tmp_path: Path) -> None:
 def test_validation_names_field_value_and_rule(document: object, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         validate(Toy, document, Path("toy.yaml"))
+
+
+class Fleet(StrictModel):
+    machines: list[Machine]
+
+
+class Machine(StrictModel):
+    name: Name
+    bandwidth_gbps: float
+
+
+def test_entries_go_by_their_names_and_near_fields_are_suggested() -> None:
+    document = {"machines": [{"name": "a", "bandwith_gbps": 1, "bandwidth_gbps": 1}]}
+    with pytest.raises(
+        BadInputError, match=r"machines\.0 \('a'\)\.bandwith_gbps: .* Did you mean bandwidth_gbps\?"
+    ):
+        validate(Fleet, document, Path("f.yaml"))
+
+
+def test_names_must_stand_in_a_url() -> None:
+    with pytest.raises(BadInputError, match="Use letters, digits"):
+        validate(Fleet, {"machines": [{"name": "a/b", "bandwidth_gbps": 1}]}, Path("f.yaml"))
+
+
+def test_a_file_of_the_wrong_kind_is_not_recited() -> None:
+    with pytest.raises(BadInputError) as caught:
+        validate(Toy, {f"field{i}": i for i in range(40)}, Path("toy.yaml"))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == MOST_PROBLEMS + 1
+    assert "file of the right kind (toy)" in lines[-1]
 
 
 def test_yaml_value_without_json_form_is_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from penstock.files import StrictModel
+from penstock.files import Name, StrictModel
 
 
 class DeviceClass(StrictModel):
@@ -28,7 +28,7 @@ class Cluster(StrictModel):
     """Device classes by name, and the bandwidth of a host's network interface, each direction."""
 
     bandwidth_gbps: float = Field(gt=0)
-    device_classes: dict[str, DeviceClass]
+    device_classes: dict[Name, DeviceClass]
 
     @model_validator(mode="after")
     def _has_devices(self) -> Self:

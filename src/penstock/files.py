@@ -6,15 +6,27 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from penstock.errors import BadInputError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 M = TypeVar("M", bound=BaseModel)
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+"""Names that stand in URLs, file names and tables: letters, digits, and ``_ . + -`` inside."""
+
+
+MOST_PROBLEMS = 5
+"""Lines of one error; a file of the wrong kind would give hundreds."""
 
 
 class StrictModel(BaseModel):
@@ -60,25 +72,76 @@ def validate(model: type[M], document: Any, path: Path) -> M:
     try:
         return model.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        raise BadInputError(_explain(error, path)) from None
+        raise BadInputError(_explain(error, path, model, document)) from None
     except (TypeError, ValueError) as error:
         raise BadInputError(f"{path}: holds a value that no field takes: {error}.") from None
 
 
-def _explain(error: ValidationError, path: Path) -> str:
-    """One line per problem: file, field, rule, value, and the fix where pydantic's text lacks one."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
-        value = repr(problem.get("input"))
-        shown = value if len(value) <= 80 else value[:77] + "..."
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: {where}: unknown field (value {shown}). Remove it or correct its name.")
-        elif problem["type"] == "missing":
-            lines.append(f"{path}: {where}: required field is missing. Add it.")
-        else:
-            lines.append(f"{path}: {where}: {problem['msg']} (value {shown}).")
+def _explain(error: ValidationError, path: Path, model: type[BaseModel], document: Any) -> str:
+    """One line per problem: file, field, rule, value and the fix."""
+    problems = error.errors(include_url=False)
+    lines = [
+        f"{path}: {_where(problem['loc'], document)}: {_rule(problem, model)}"
+        for problem in problems[:MOST_PROBLEMS]
+    ]
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(
+            f"{path}: {len(problems) - MOST_PROBLEMS} more problems. Is it a file of the right kind "
+            f"({model.__name__.lower()})?"
+        )
     return "\n".join(lines)
+
+
+def _where(location: tuple[int | str, ...], document: Any) -> str:
+    """The field's path; an entry of a list goes by its name where it has one."""
+    parts = []
+    for part in location:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            document = None
+        name = document.get("name") if isinstance(part, int) and isinstance(document, dict) else None
+        parts.append(f"{part} ({name!r})" if name is not None else str(part))
+    return ".".join(parts) or "(the whole file)"
+
+
+def _rule(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, value = problem["type"], repr(problem.get("input"))
+    if kind == "missing":
+        return "required field is missing. Add it."
+    if kind == "extra_forbidden":
+        name = str(problem["loc"][-1])
+        near = get_close_matches(name, _field_names(model), n=3, cutoff=0.5)
+        fix = f"Did you mean {' or '.join(near)}?" if near else "Remove it or correct its name."
+        return f"unknown field (value {_short(value)}). {fix}"
+    if kind == "value_error":
+        # Our own validators say what to do; where they look at a whole object, they name the value too.
+        shown = "" if isinstance(problem.get("input"), dict) else f" (value {_short(value)})"
+        return f"{problem['ctx']['error']}{shown}."
+    fix = _FIXES.get(kind, "Correct it.")
+    return f"{problem['msg'].removeprefix('Input ')} (value {_short(value)}). {fix}"
+
+
+_FIXES = {
+    "int_type": "Write a whole number without quotes or unit: the unit is in the field's name.",
+    "float_type": "Write a number without quotes or unit: the unit is in the field's name.",
+    "string_type": "Write a text.",
+    "string_pattern_mismatch": "Use letters, digits, and _ . + - inside.",
+    "int_from_float": "Round it to a whole number.",
+    "finite_number": "Write a finite number.",
+    "too_short": "Add at least one.",
+}
+
+
+def _field_names(model: type[BaseModel]) -> set[str]:
+    """Every field of ``model`` and of the models inside it."""
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {name for part in parts for name in part.get("properties", {})}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def refuse_overwrite(path: Path, force: bool) -> None:

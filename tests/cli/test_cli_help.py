@@ -75,6 +75,14 @@ def test_bad_input_exits_2_with_one_clear_line(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_json_errors_are_json_too(tmp_path: Path) -> None:
+    result = penstock("plan", str(tmp_path / "missing.yaml"), "--json")
+    assert result.returncode == 2
+    document = json.loads(result.stdout)
+    assert document["exit_status"] == 2
+    assert "no such file" in document["error"]
+
+
 def test_json_goes_to_standard_output_alone(tmp_path: Path) -> None:
     result = penstock("zoo", "squeezenet1_1", "-o", str(tmp_path / "m.onnx"), "--json")
     assert result.returncode == 0

@@ -99,6 +99,7 @@ def test_any_table_survives_text(
     cells = shape[0] * shape[1]
     numbers = st.lists(st.integers(0, 10**11), min_size=cells, max_size=cells)
     latency = np.array(data.draw(numbers)).reshape(shape)
+    latency[0] += 1  # single blocks may take 0 us, whole models may not
     p99 = latency + np.array(data.draw(numbers)).reshape(shape) if with_p99 else None
     names = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1)
     blocks = data.draw(st.lists(names, min_size=shape[0], max_size=shape[0], unique=True))
@@ -164,6 +165,13 @@ def test_bad_csv_is_refused_by_line_value_and_rule(rows: list[str], header: str,
         assert part in str(caught.value)
 
 
+def test_a_model_that_takes_no_time_is_refused() -> None:
+    tables = {("T4", 1): LatencyTable(np.array([[5, 0], [0, 0]]))}
+    lines = format_tables(tables, ["a", "b"])
+    with pytest.raises(BadInputError, match="every block takes 0 us at batch 2"):
+        parse_tables(lines, ["a", "b"], Path("latency.csv"))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "parts"),
     [
@@ -173,8 +181,8 @@ def test_bad_csv_is_refused_by_line_value_and_rule(rows: list[str], header: str,
         (("model", "name"), "", ["model.name"]),
         (("model", "sha256"), "xyz", ["model.sha256", "xyz"]),
         (("blocks",), [], ["blocks"]),
-        (("blocks", 0, "parameter_bytes"), -1, ["blocks.0.parameter_bytes", "-1"]),
-        (("blocks", 0, "name"), "a\nb", ["blocks.0.name"]),
+        (("blocks", 0, "parameter_bytes"), -1, ["blocks.0 ('stem').parameter_bytes", "-1"]),
+        (("blocks", 0, "name"), "a\nb", [r"blocks.0 ('a\nb').name"]),
         (("blocks", 0, "name"), "head, last", ["'head, last' appears twice"]),
         (("boundary_bytes",), [1, 2], ["boundary_bytes has 2 entries for 2 blocks", "needs 3"]),
         (("boundary_bytes",), [1, 2, -3], ["boundary_bytes.2", "-3"]),

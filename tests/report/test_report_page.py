@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -94,6 +95,12 @@ def test_ids_do_not_collide_between_pictures() -> None:
 def test_same_input_same_bytes() -> None:
     contents = Contents("t", {"p": toy_plan()}, {"r": Run(toy_record(), toy_plan())})
     assert render(contents) == render(contents)
+
+
+def test_a_record_of_another_plan_is_refused() -> None:
+    record = replace(toy_record(), models=("other",))
+    with pytest.raises(BadInputError, match="has models other, but the plan before it serves toy"):
+        render(Contents("t", {}, {"r": Run(record, toy_plan())}))
 
 
 def test_nothing_to_show_is_refused() -> None:

@@ -156,7 +156,7 @@ def test_an_unreachable_server_is_bad_input():
 def test_models_and_rates_go_in_pairs():
     result = CliRunner().invoke(command, ["http://x", "--model", "a", "--model", "b", "--rate", "1"])
     assert isinstance(result.exception, BadInputError)
-    assert "with one --rate" in str(result.exception)
+    assert "one --rate for each" in str(result.exception)
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def command(
 
     if len(models) != len(rates) or len(set(models)) != len(models):
         raise BadInputError(
-            f"{len(models)} models and {len(rates)} rates: give each model once, with one --rate."
+            f"models {', '.join(models)} with {len(rates)} rates: give each model once, and one --rate for each."
         )
     if output is not None:
         refuse_overwrite(output, force)
@@ -117,6 +117,6 @@ def _print(document: dict[str, Any], summaries: list[ModelSummary]) -> None:
     lag = document["client_lag_us"]
     note(f"Client lag (actual less intended send time): p50 {lag['p50']:.0f} us, p99 {lag['p99']:.0f} us.")
     if set(document["statuses"]) - {"200"}:
-        note(f"Answers by HTTP status: {document['statuses']}")
+        note(f"Answers by HTTP status (0: none came): {document['statuses']}")
     if document["emulated_models"]:
-        note(f"The server emulates: {', '.join(document['emulated_models'])}.")
+        note(f"The server answers zeros (emulated): {', '.join(document['emulated_models'])}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 
@@ -78,6 +79,8 @@ def main() -> None:
         sys.exit(130)
     except PenstockError as error:
         click.echo(f"penstock: {error}", err=True)
+        if "--json" in sys.argv:
+            click.echo(json.dumps({"error": str(error), "exit_status": error.exit_status}))
         sys.exit(error.exit_status)
     except BrokenPipeError:
         # The reader (head, less) went away: not a fault. Point stdout elsewhere so that

@@ -171,15 +171,19 @@ def _choose_boundaries(
     """Boundaries of ``blocks`` blocks, balanced on all classes; by default as many as go, up to ten."""
     balanced_on = [*specs, CPU_CORE] if on_this_machine else specs
     latency_us = {spec.name: predict_operators(graph, spec) for spec in balanced_on}
+    reason: InfeasibleError | None = None
     for count in [blocks] if blocks is not None else range(DEFAULT_BLOCKS, 1, -1):
         try:
             found = prepartition(latency_us, boundary_bytes(graph), count).solution
         except InfeasibleError as error:
             if blocks is not None:
                 raise
-            note(f"{count} blocks: {error}")
+            reason = error
         else:
+            if blocks is None and count < DEFAULT_BLOCKS:
+                note(f"{count} blocks, not {DEFAULT_BLOCKS}: {reason}")
             return found
+    note(f"one block: {reason}")
     return (0, len(graph.operators))
 
 

@@ -50,8 +50,14 @@ def command(
     One process a worker, on this machine. KIND onnxruntime runs the model on one core; padded does, and is
     never faster than the profile says; emulated computes nothing, holds each batch for the profile's time
     and answers zeros, so a whole fleet fits a laptop. A request that can no longer meet its SLO gets 504 as
-    soon as that is known; a result that comes late all the same is returned, and counted late. The record
-    has a row for each sample, as a request of several is several to the policy.
+    soon as that is known; a result that comes late all the same is returned, and counted late. 503 with
+    Retry-After means that no worker of the model is up, or that far too much is waiting.
+
+    The record has a row for each sample, as a request of several is several to the policy.
+
+    Where a plan's batch is above 1, a request on an idle server waits for others to join it, until the last
+    moment at which it still meets its SLO. Where an early answer is worth more than throughput, plan with
+    profiles of --max-batch 1, or send a shorter timeout with the request.
 
     \b
     Example:

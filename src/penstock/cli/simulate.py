@@ -153,7 +153,7 @@ def _show(outcome: _Outcome, as_json: bool) -> None:
         return
     print_summaries("Models", outcome.summaries)
     print_table(
-        "Utilisation",
+        "Utilisation of all devices, used or not",
         ["device class", "busy"],
         [[name, f"{busy:.1%}"] for name, busy in outcome.utilisation.items()],
     )

@@ -23,7 +23,7 @@ def _row(summary: ModelSummary) -> list[object]:
         summary.name,
         summary.requests,
         f"{summary.offered_rps:.1f}",
-        f"{summary.attainment:.2%}",
+        f"{summary.attainment:.2%}" if summary.requests else "-",
         f"{summary.goodput_rps:.1f}",
         _ms(summary.p50_us),
         _ms(summary.p99_us),

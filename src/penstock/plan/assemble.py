@@ -80,7 +80,7 @@ def proven(
         objective=objective,
         bound=bound,
         gap=distance,
-        status=status.value,
+        status=status.name.lower(),
         stats=stats,
         scenario=scenario,
         models=models,

@@ -157,7 +157,7 @@ def _plan(file: PlanFile, scenario: Scenario, profiles: Mapping[str, Profile]) -
             objective=objective,
             bound=bound,
             gap=relative_gap(objective, bound),
-            status="imported: found in an artifact, not solved here",
+            status="imported",
             stats=stats,
             scenario=scenario,
             models=models,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from penstock.cluster import Cluster
 from penstock.errors import BadInputError
-from penstock.files import StrictModel, read_yaml, validate
+from penstock.files import Name, StrictModel, read_yaml, validate
 from penstock.profile.store import load_profile
 from penstock.profile.table import Profile
 
@@ -21,7 +21,7 @@ class ServedModel(StrictModel):
     queueing; ``slo_margin_us`` says the same in time. ``estimated_rps`` enters the batch-building term.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     profile: str
     slo_us: int | None = Field(default=None, gt=0)
     slo_ms: float | None = Field(default=None, gt=0)
@@ -87,12 +87,13 @@ def load_profiles(scenario: Scenario, folder: Path) -> dict[str, Profile]:
 
     Every device class of the cluster with devices must have latencies in every profile.
     """
-    profiles = {m.name: load_profile(folder / m.profile) for m in scenario.models}
+    profile_of = {m.name: m.profile for m in scenario.models}
+    profiles = {name: load_profile(folder / profile) for name, profile in profile_of.items()}
     for name, profile in profiles.items():
         for device_class, spec in scenario.cluster.device_classes.items():
             if spec.count and not profile.shares_of(device_class):
                 raise BadInputError(
-                    f"{folder}: model {name!r}: its profile has no latencies for device class "
+                    f"{folder / profile_of[name]}: the profile of model {name!r} has no latencies for device class "
                     f"{device_class!r} (it has {', '.join(profile.device_classes) or 'none'}). "
                     f"Profile that class, or take it out of the cluster."
                 )

@@ -160,8 +160,15 @@ def _table(key: TableKey, cells: _Cells, blocks: Sequence[str], path: Path) -> L
         )
     ordered = [cells[place] for place in sorted(cells)]
     shape = (len(blocks), max_batch)
+    latency_us = _array([cell.latency_us for cell in ordered], shape)
+    if not latency_us.sum(axis=0).all():
+        batch = int(np.argmin(latency_us.sum(axis=0))) + 1
+        raise BadInputError(
+            f"{what}: every block takes 0 us at batch {batch}, but a whole model takes some time. "
+            f"Measure that class, or write its latencies in microseconds."
+        )
     return LatencyTable(
-        latency_us=_array([cell.latency_us for cell in ordered], shape),
+        latency_us=latency_us,
         p99_us=_array([cell.p99_us for cell in ordered], shape) if with_p99 else None,
         runs=min(cell.runs for cell in ordered),
     )

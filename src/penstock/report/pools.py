@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from penstock.errors import BadInputError
 from penstock.plan.plan import Plan
 from penstock.record import Record
 
@@ -31,7 +32,16 @@ class PoolUse:
 
 
 def pool_uses(record: Record, plan: Plan) -> list[PoolUse]:
-    """The use of every pool of ``plan``, in plan order, from the first arrival to the last batch's end."""
+    """The use of every pool of ``plan``, in plan order, from the first arrival to the last batch's end.
+
+    Raises :class:`BadInputError` for a record of other models than the plan's.
+    """
+    planned = [model.name for model in plan.models]
+    if list(record.models) != planned:
+        raise BadInputError(
+            f"the record has models {', '.join(record.models)}, but the plan before it serves "
+            f"{', '.join(planned)}. Name the record after its own plan."
+        )
     batches = record.batches
     if not batches.start_us.size:
         return []

@@ -71,7 +71,12 @@ class ModelSpec(msgspec.Struct, frozen=True):
 
     @property
     def is_emulated(self) -> bool:
-        """Whether any stage holds batches for the table's time, so that speeds or outputs are not real."""
+        """Whether any stage computes nothing, so that outputs are zeros."""
+        return "emulated" in self.executors
+
+    @property
+    def is_held(self) -> bool:
+        """Whether any stage is held to the table's time, so that speeds are not this machine's own."""
         return self.executors != ("onnxruntime",)
 
 

@@ -24,7 +24,7 @@ from penstock.cli.output import force_option, json_option, note, print_json
 def command(output: Path, force: bool, as_json: bool) -> None:
     """Profile a real model, plan it on two unlike device classes, simulate, serve under load, and report.
 
-    Takes about three minutes on two cores. Class ``fast`` is this machine's CPU; class ``slow`` is the same,
+    Takes about two minutes on two cores. Class ``fast`` is this machine's CPU; class ``slow`` is the same,
     held to longer times. Whole-model plans (NP) stand beside pool pipelines.
 
     \b

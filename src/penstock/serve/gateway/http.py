@@ -80,6 +80,9 @@ class HttpGateway:
             return _readiness(all(ready))
         if route.ask is Ask.INDEX:
             return _json(repository_index(models, ready))
+        if route.ask is Ask.STATS:
+            entries = [statistics(*one) for one in zip(models, gateway.metrics, strict=True)]
+            return _json({"model_stats": [stats for entry in entries for stats in entry["model_stats"]]})
         if route.ask is Ask.METRICS:
             workers_up = gateway.readiness.workers_up
             text = prometheus_text(models, gateway.metrics, gateway.ledger.in_flight, workers_up)

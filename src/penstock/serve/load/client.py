@@ -50,7 +50,7 @@ class LoadClient:
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             reason = str(error) or type(error).__name__
             raise BadInputError(
-                f"{self._url}{path}: {reason}. Is the server up, and its URL right?"
+                f"{self._url}{path}: {reason}. Is the server up, and its URL right (http://HOST:PORT)?"
             ) from None
 
     async def open_connections(self, count: int) -> None:

@@ -16,15 +16,17 @@ _CONFIG_TYPES = {"BYTES": "TYPE_STRING"}
 
 
 def server_metadata(models: Iterable[ModelSpec]) -> dict[str, Any]:
-    """Name, version, extensions; says when results or speeds are emulated."""
+    """Name, version, extensions; says which models answer zeros, and which are held to their tables."""
     document: dict[str, Any] = {
         "name": "penstock",
         "version": penstock.__version__,
         "extensions": list(EXTENSIONS),
     }
-    emulated = [model.name for model in models if model.is_emulated]
-    if emulated:
-        document["emulated_models"] = emulated
+    kinds = {
+        "emulated_models": [model.name for model in models if model.is_emulated],
+        "held_models": [model.name for model in models if model.is_held],
+    }
+    document |= {key: names for key, names in kinds.items() if names}
     return document
 
 
@@ -51,7 +53,7 @@ def model_config(model: ModelSpec) -> dict[str, Any]:
         "input": [_config_tensor(tensor) for tensor in model.inputs],
         "output": [_config_tensor(tensor) for tensor in model.outputs],
         "dynamic_batching": {"default_queue_policy": {"default_timeout_microseconds": model.slo_us}},
-        "parameters": {name: {"string_value": str(value)} for name, value in _parameters(model).items()},
+        "parameters": {name: {"string_value": _text(value)} for name, value in _parameters(model).items()},
     }
 
 
@@ -73,7 +75,13 @@ def _parameters(model: ModelSpec) -> dict[str, Any]:
         "planned_rps": model.rate_rps,
         "executors": ",".join(model.executors),
         "emulated": model.is_emulated,
+        "held_to_table": model.is_held,
     }
+
+
+def _text(value: object) -> str:
+    """A parameter as the protocol's text: ``true`` and ``false``, not Python's spelling."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _tensor(tensor: TensorSpec) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Ask(Enum):
     MODEL_READY = "model ready"
     MODEL_CONFIG = "model configuration"
     MODEL_STATS = "model statistics"
+    STATS = "statistics of all models"
     INFER = "inference"
 
     @property
@@ -44,6 +45,7 @@ _SERVER_PATHS = {
     ("v2", "health", "live"): Ask.LIVE,
     ("v2", "health", "ready"): Ask.READY,
     ("v2", "repository", "index"): Ask.INDEX,
+    ("v2", "models", "stats"): Ask.STATS,
     ("metrics",): Ask.METRICS,
 }
 _MODEL_PATHS = {
