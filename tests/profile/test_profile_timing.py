@@ -87,11 +87,13 @@ def test_every_piece_batch_and_share_is_timed(tmp_path: Path) -> None:
     seen = []
     timings = time_pieces(pieces, (1, 2), effort=QUICK, progress=lambda *step: seen.append(step))
     assert timings.keys() == {1, 2}
-    for share, timing in timings.items():
+    for timing in timings.values():
         assert timing.median_us.shape == (2, 2)
         assert (timing.median_us > 0).all()
         assert (timing.p99_us >= timing.median_us).all()
-        assert (timing.runs >= ROUNDS * share * (QUICK.min_runs - 1)).all()
+        # Only the copy that starts last is sure to have its runs inside the common interval: another may
+        # be off the processor for all of it.
+        assert (timing.runs >= ROUNDS * (QUICK.min_runs - 1)).all()
     assert seen[0] == (1, 24, "a, batch 1, share 1")
     assert seen[-1] == (24, 24, "whole, batch 2, share 2")
 
