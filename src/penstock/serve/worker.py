@@ -3,6 +3,7 @@ and sends each straight to the next worker of its route, or back to the gateway.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,10 @@ from penstock.serve.transport import (
 )
 
 Arrived = tuple[int, list[zmq.Frame]]
+
+PADDED_NICENESS = 10
+"""A padded worker has time to spare, and stands in for a device that would not take this machine's cores:
+it computes when the workers that are not held leave a core free."""
 
 
 def run_worker(folder: Path, line: ControlLine, worker: int, life: int) -> None:
@@ -63,6 +68,8 @@ class _Worker:
         spec = read_spec(folder)
         self._worker = worker
         self._stage = spec.stages[spec.worker_stage[worker]]
+        if self._stage.executor == "padded":
+            os.nice(PADDED_NICENESS)
         self._executor = make_executor(self._stage)
         self._clock = MonotonicClock()
         self._decoder: msgspec.msgpack.Decoder[BatchHeader] = msgspec.msgpack.Decoder(BatchHeader)

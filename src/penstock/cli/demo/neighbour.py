@@ -8,6 +8,7 @@ a tenth too fast doubles the queue.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from penstock.profile.session import open_session
+from penstock.serve.worker import PADDED_NICENESS
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -37,6 +39,7 @@ def busy_neighbour(onnx_file: Path, shape: tuple[int, ...]) -> Iterator[None]:
 
 
 def _keep_busy(onnx_file: Path, shape: tuple[int, ...], stop: Event) -> None:
+    os.nice(PADDED_NICENESS)  # as the slow class's workers are
     session = open_session(onnx_file)
     feed = {session.get_inputs()[0].name: np.zeros(shape, np.float32)}
     while not stop.is_set():
