@@ -33,5 +33,5 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError("measuring", "serve") from None
+        raise MissingExtraError("running a model", "serve") from None
     return onnxruntime

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import final
 
 import numpy as np
 
-from penstock.errors import BadInputError, MissingExtraError
+from penstock.errors import BadInputError
+from penstock.profile.session import open_session
 from penstock.serve.protocol.datatypes import BYTES, numpy_dtype
 from penstock.serve.protocol.raw import Array
 from penstock.serve.spec import StageSpec
@@ -18,18 +20,10 @@ class OnnxRuntimeExecutor:
     """Runs ``stage.model_file`` on the CPU; created warm for batch 1 and the largest."""
 
     def __init__(self, stage: StageSpec) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtraError("the onnxruntime executor", "serve") from None
         _refuse_bf16(stage)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            stage.model_file, options, providers=["CPUExecutionProvider"]
-        )
+        assert stage.model_file is not None, "the engine writes a sub-model for every stage that computes"
+        # The session that profiles are measured with: other settings would serve another latency.
+        self._session = open_session(Path(stage.model_file))
         self._outputs = [spec.name for spec in stage.computed]
         self._inputs = [node.name for node in self._session.get_inputs()]
         self._warm_up(stage)
