@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
-from penstock.errors import InfeasibleError
+from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.apportion import apportion
 from penstock.plan.checker import check_plan
 from penstock.plan.dart_r import PairPlanner
@@ -205,6 +205,14 @@ class TestEven:
         scenario = toy_scenario({"gpu": DeviceClass(count=1)}, [toy_model("m", 9_000)])
         with pytest.raises(InfeasibleError, match="nearest feasible SLO is 10000 us"):
             EvenPlanner(EXACT).plan(scenario, {"m": profile})
+
+
+@pytest.mark.parametrize("planner", [PairPlanner, EvenPlanner])
+def test_a_rule_knows_nothing_of_cost(planner):
+    scenario = toy_scenario({"gpu": DeviceClass(count=1)}, [toy_model("m", 20_000)])
+    settings = scenario.planner.model_copy(update={"objective": "cost"})
+    with pytest.raises(BadInputError, match=rf"planner {planner.name} plans for throughput only, .*'cost'"):
+        planner(EXACT).plan(scenario.model_copy(update={"planner": settings}), {})
 
 
 @st.composite
