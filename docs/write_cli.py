@@ -38,7 +38,8 @@ def page() -> str:
     """The whole page as MyST text."""
     parts = [HEAD]
     for name, command in commands():
-        context = click.Context(command, info_name=name, max_content_width=100)
+        # With the group's own settings: click keeps the help option of whichever context asked first.
+        context = click.Context(command, info_name=name, max_content_width=100, **cli.context_settings)
         parts.append(f"\n## {name}\n\n```text\n{command.get_help(context).strip()}\n```\n")
     return "".join(parts)
 
