@@ -147,7 +147,7 @@ def test_shape_of_other_formats(tmp_path):
         ([MAF19, "o,a,f,q,1,2,1.5"], r"line 2: 3 \(='1.5'\) must be a whole number from 0 to 1000000000"),
         ([MAF19, "o,a,f,q,0,0,0"], "counts no arrivals"),
         ([MAF19], "counts no arrivals"),
-        ([MAF19, "o,a,f,q,900000000,0,0"], "more than 500,000,000 arrivals.*counts:FILE"),
+        ([MAF19, "o,a,f,q,100000000,1,0"], "more than 100,000,000 arrivals.*counts:FILE"),
         (["HashOwner,HashApp,HashFunction,Trigger,1,3", "o,a,f,q,1,1"], "without a gap"),
         (["HashOwner,HashApp,HashFunction,Average", "o,a,f,1"], "no known format"),
         (['{"timestamp": 1}', '{"timestamp": 0}'], "line 2: time .* lies before"),

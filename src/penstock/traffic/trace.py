@@ -16,6 +16,9 @@ from penstock.errors import BadInputError
 from penstock.traffic.arrivals import I64
 from penstock.units import US_PER_S
 
+MOST_ROWS = 100_000_000
+"""Of a trace: with its columns, and in the midst of being sorted, some gigabytes."""
+
 
 @dataclass(frozen=True)
 class Labels:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import F64, I64, LONGEST_S, MOST_ARRIVALS
+from penstock.traffic.arrivals import F64, I64, LONGEST_S
 from penstock.traffic.modulated import SteppedShape
-from penstock.traffic.trace import Labels, Trace
+from penstock.traffic.trace import MOST_ROWS, Labels, Trace
 from penstock.units import US_PER_S
 
 MOST_COUNT = 1_000_000_000
@@ -49,19 +49,20 @@ def trace(path: Path, series: Iterator[Series], bin_s: int, rng: np.random.Gener
     times: list[I64] = []
     streams: list[dict[str, str]] = []
     sizes: list[int] = []
-    bins = 0
+    bins = arrivals = 0
     for one in series:
         bins = len(one.counts)
-        if sum(sizes) + one.counts.sum() > MOST_ARRIVALS:
+        arrivals += int(one.counts.sum())
+        if arrivals > MOST_ROWS:
             raise BadInputError(
-                f"{path}: counts more than {MOST_ARRIVALS:,} arrivals, which would not fit in memory. Use counts:FILE, "
+                f"{path}: counts more than {MOST_ROWS:,} arrivals, which would not fit in memory. Use counts:FILE, "
                 f"which keeps only their number in each interval, or fewer rows."
             )
         begin_us = np.repeat(np.arange(bins) * bin_us, one.counts)
         times.append(begin_us + rng.integers(0, bin_us, len(begin_us)))
         streams.append(one.names)
         sizes.append(len(begin_us))
-    if not sum(sizes):
+    if not arrivals:
         raise _no_arrivals(path)
     return _sorted(np.concatenate(times), bins * bin_us, streams, np.array(sizes))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import I64, LONGEST_S, MOST_ARRIVALS
-from penstock.traffic.trace import Labels, Trace, closed_to_a_circle
+from penstock.traffic.arrivals import I64, LONGEST_S
+from penstock.traffic.trace import MOST_ROWS, Labels, Trace, closed_to_a_circle
 from penstock.units import US_PER_S
 
 LATEST_US = 2**53
@@ -38,6 +38,7 @@ def gather(path: Path, pieces: Iterable[Piece], *, promises_order: bool) -> Trac
     times: list[I64] = []
     columns: dict[str, _Column] = {}
     last: tuple[int, int] | None = None
+    arrivals = 0
     for piece in pieces:
         first_us = int(times[0][0]) if times else int(piece.time_us[0])
         _check_reach(path, piece, first_us)
@@ -46,7 +47,8 @@ def gather(path: Path, pieces: Iterable[Piece], *, promises_order: bool) -> Trac
         times.append(piece.time_us)
         for name, cells in piece.names.items():
             columns.setdefault(name, _Column()).add(cells)
-        _check_size(path, times)
+        arrivals += len(piece.lines)
+        _check_size(path, arrivals)
     if not times:
         raise BadInputError(f"{path}: holds no arrivals below its header, and a trace needs some. Add rows.")
     try:
@@ -78,10 +80,10 @@ class _Column:
         return Labels(np.concatenate(self._parts), tuple(self._code))
 
 
-def _check_size(path: Path, times: Sequence[I64]) -> None:
-    if sum(map(len, times)) > MOST_ARRIVALS:
+def _check_size(path: Path, arrivals: int) -> None:
+    if arrivals > MOST_ROWS:
         raise BadInputError(
-            f"{path}: holds more than {MOST_ARRIVALS:,} arrivals, which would not fit in memory. Cut the file, or use "
+            f"{path}: holds more than {MOST_ROWS:,} arrivals, which would not fit in memory. Cut the file, or use "
             f"counts:FILE, which keeps only their number in each interval."
         )
 
