@@ -1,9 +1,12 @@
-"""What every policy is: events go in with their time, decisions come out. No clock, no I/O, no threads.
+"""What every routed policy is: events go in with their time, decisions come out. No clock, no I/O, no threads.
 
 A driver (the simulator, the dispatcher of the live server) calls, for every event, one of ``arrive``,
 ``complete``, ``abandon``, ``cancel``, ``worker_down`` and ``worker_up``, then ``decide``, and again ``decide`` no
 later than the ``wake_us`` it last got. ``now_us`` never goes backwards. The same calls give the same
 decisions, on any machine: that is what makes a live journal replayable.
+
+This is the family of *routed* policies: a batch gets a worker for every stage at once. Policies that decide stage by
+stage have their own small protocol (:mod:`penstock.schedule.reactive`); the live server drives routed ones only.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def make_state(table: DispatchTable, facts: Facts, *, rows: int = 16, capacity: 
     batch = int(table.pipeline_batch.max())
     return PolicyState(
         facts=facts,
-        queues=_make_queues(table.n_models, capacity),
+        queues=make_queues(table.n_models, capacity),
         reservations=make_reservations(table),
         flights=_make_flights(table.n_workers, stages, capacity),
         actions=_make_actions(rows, batch, stages),
@@ -142,13 +142,13 @@ def make_state(table: DispatchTable, facts: Facts, *, rows: int = 16, capacity: 
 
 def make_reservations(table: DispatchTable) -> Reservations:
     """Every resource free since time 0."""
-    return Reservations(_zeros(table.n_workers), _make_links(table.n_hosts), _make_links(table.n_hosts))
+    return Reservations(_zeros(table.n_workers), make_links(table.n_hosts), make_links(table.n_hosts))
 
 
 def grow_queues(queues: Queues) -> Queues:
     """The same queues in rings twice the size, each starting at index 0."""
     models, capacity = queues.request.shape
-    wider = _make_queues(models, 2 * capacity)
+    wider = make_queues(models, 2 * capacity)
     for model in range(models):
         count = int(queues.length[model])
         at = (int(queues.first[model]) + np.arange(count)) % capacity
@@ -173,12 +173,14 @@ def grow_flights(flights: Flights) -> Flights:
     return wider
 
 
-def _make_links(hosts: int) -> Links:
+def make_links(hosts: int) -> Links:
+    """Links of ``hosts`` hosts, all free."""
     shape = (hosts, _SPANS)
     return Links(_zeros(shape), _zeros(shape), _zeros(hosts), _zeros(hosts))
 
 
-def _make_queues(models: int, capacity: int) -> Queues:
+def make_queues(models: int, capacity: int) -> Queues:
+    """Empty rings; ``capacity`` must be a power of two."""
     shape = (models, capacity)
     never = np.full(models, NEVER_US, np.int64)
     return Queues(_zeros(shape), _zeros(shape), _zeros(shape), _zeros(models), _zeros(models), never)
