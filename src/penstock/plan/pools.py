@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from penstock.errors import InfeasibleError
+from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.assemble import model_plans, objective_of, proven, trimmed
 from penstock.plan.budget import budgets, fleet_of
 from penstock.plan.infeasible import fleet_too_small, no_pipeline
@@ -52,6 +52,10 @@ def plan_templates(
     max_share: int | None = None,
 ) -> Result[Plan]:
     """The best plan over the templates of at most ``max_stages`` stages and shares up to ``max_share``."""
+    if scenario.planner.objective == "cost":
+        raise BadInputError(
+            f"the planner {planner} cannot plan for objective 'cost'; set it to 'throughput'."
+        )
     began = time.perf_counter()
     budget = budgets(scenario, profiles)
     parts = []
