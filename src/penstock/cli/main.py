@@ -19,6 +19,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "profile": ("profile", "Measure a model block by block, or predict for another device."),
     "partition": ("partition", "Split a graph into stages, with a proven bound."),
     "plan": ("plan", "Choose pools of devices for the pieces of each model, with a proof."),
+    "diff": ("diff", "Say what changes from one plan to another."),
+    "replan": ("replan", "Choose the best plan for a changed scenario within a number of moves."),
     "simulate": ("simulate", "Run a plan against arrivals, without devices."),
     "serve": ("serve", "Serve a plan behind the Open Inference Protocol."),
     "load": ("load", "Send open-loop load to a server and measure from the intended send time."),

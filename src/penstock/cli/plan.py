@@ -134,4 +134,4 @@ def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:
 def _devices(plan: Plan) -> Iterator[list[str]]:
     for name, spec in plan.scenario.cluster.device_classes.items():
         used = {worker.device for worker in plan.placement if worker.device_class == name}
-        yield [name, str(len(used)), str(spec.count)]
+        yield [name, str(len(used)), str(spec.available)]

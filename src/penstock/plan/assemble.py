@@ -53,12 +53,15 @@ def proven(
     bound: float,
     gap: float,
     stats: dict[str, float | int | str],
+    placement: list[WorkerPlacement] | None = None,
 ) -> Result[Plan]:
     """The plan with its placement and proof; optimal where it is within ``gap`` of ``bound``.
 
-    ``bound`` limits the scenario's objective: from above for throughput, from below for cost.
+    ``bound`` limits the scenario's objective: from above for throughput, from below for cost. Without a
+    ``placement`` the workers are placed anew.
     """
-    placement = place(models, scenario.cluster, share_devices=scenario.planner.share_devices)
+    if placement is None:
+        placement = place(models, scenario.cluster, share_devices=scenario.planner.share_devices)
     # The solver proves to 1e-6, and an exact sum may pass that.
     if scenario.planner.objective == "cost":
         objective = hourly_cost(placement, scenario)

@@ -55,7 +55,7 @@ def fleet_of(scenario: Scenario) -> Fleet:
     classes = scenario.cluster.device_classes.values()
     cost = np.array([spec.hourly_cost or 0.0 for spec in classes])
     return Fleet(
-        count=np.array([spec.count for spec in classes], dtype=np.int64),
+        count=np.array([spec.available for spec in classes], dtype=np.int64),
         weight=np.array([model.weight for model in scenario.models]),
         hourly_cost=cost if scenario.planner.objective == "cost" else None,
         share_devices=scenario.planner.share_devices,

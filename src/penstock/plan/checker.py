@@ -250,6 +250,8 @@ def _check_devices(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]
                 f"worker {worker.worker}: device {worker.device} of {worker.device_class}, the cluster has "
                 f"{spec.count} (0 to {spec.count - 1})"
             )
+        if worker.device in spec.lost:
+            yield f"worker {worker.worker}: device {worker.device} of {worker.device_class} is lost"
         if worker.host != worker.device // spec.per_host:
             yield (
                 f"worker {worker.worker}: host {worker.host} of {worker.device_class}, but device "

@@ -124,3 +124,10 @@ def is_infeasible(highs: Any) -> bool:
 
     # Every variable of ours is bounded by rows or by its cost, so "unbounded or infeasible" is the latter.
     return highs.getModelStatus() in (HighsModelStatus.kInfeasible, HighsModelStatus.kUnboundedOrInfeasible)
+
+
+def has_solution(highs: Any) -> bool:
+    """Whether HiGHS found a point that meets every constraint."""
+    from highspy import SolutionStatus
+
+    return bool(highs.getInfo().primal_solution_status == SolutionStatus.kSolutionStatusFeasible)

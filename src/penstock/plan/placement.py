@@ -48,7 +48,7 @@ def place(
     :class:`InfeasibleError` where the devices of a class do not suffice, naming the class and the need.
     """
     homes: dict[_StageKey, list[tuple[int, int]]] = defaultdict(list)
-    order = {name: _spread_order(cluster, name) for name in cluster.device_classes}
+    order = {name: spread_order(cluster, name) for name in cluster.device_classes}
     used: dict[str, int] = defaultdict(int)
     for (device_class, _, _), workers in _groups(models, share_devices).items():
         for device in _packed(workers):
@@ -58,7 +58,7 @@ def place(
             used[device_class] += 1
             for layer, worker in enumerate(device):
                 homes[worker.stage_key].append((layer, number))
-    return list(_numbered(models, cluster, homes))
+    return list(number_workers(models, cluster, homes))
 
 
 def _groups(models: Sequence[ModelPlan], share_devices: bool) -> dict[_Group, list[_Worker]]:
@@ -100,20 +100,20 @@ def _stage(worker: _Worker) -> _StageKey:
     return worker.stage_key
 
 
-def _spread_order(cluster: Cluster, device_class: str) -> list[int]:
+def spread_order(cluster: Cluster, device_class: str) -> list[int]:
     """Devices of a class, neighbours in the list on different hosts."""
     spec = cluster.device_classes[device_class]
-    return sorted(range(spec.count), key=lambda device: (device % spec.per_host, device // spec.per_host))
+    return sorted(spec.devices, key=lambda device: (device % spec.per_host, device // spec.per_host))
 
 
-def _numbered(
+def number_workers(
     models: Sequence[ModelPlan],
     cluster: Cluster,
     homes: Mapping[_StageKey, list[tuple[int, int]]],
 ) -> Iterator[WorkerPlacement]:
     """Placements in worker order; slots take the first place of each device before any second place."""
     order = {
-        name: {device: rank for rank, device in enumerate(_spread_order(cluster, name))}
+        name: {device: rank for rank, device in enumerate(spread_order(cluster, name))}
         for name in cluster.device_classes
     }
     worker = 0
@@ -152,5 +152,5 @@ def _shortage(models: Sequence[ModelPlan], cluster: Cluster, device_class: str, 
     )
     return (
         f"the plan needs {sum(needs.values())} devices of {device_class}{f' ({listed})' if listed else ''}, the "
-        f"cluster has {spec.count}. Add devices of that class, or plan again."
+        f"cluster has {spec.available}. Add devices of that class, or plan again."
     )

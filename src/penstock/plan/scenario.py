@@ -133,7 +133,7 @@ def load_profiles(scenario: Scenario, folder: Path) -> dict[str, Profile]:
     profiles = {name: load_profile(folder / profile) for name, profile in profile_of.items()}
     for name, profile in profiles.items():
         for device_class, spec in scenario.cluster.device_classes.items():
-            if spec.count and not profile.shares_of(device_class):
+            if spec.available and not profile.shares_of(device_class):
                 raise BadInputError(
                     f"{folder / profile_of[name]}: the profile of model {name!r} has no latencies for device class "
                     f"{device_class!r} (it has {', '.join(profile.device_classes) or 'none'}). "
