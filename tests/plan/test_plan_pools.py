@@ -15,7 +15,7 @@ from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
 from penstock.plan.checker import check_plan
 from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
+from penstock.plan.pools import PoolPlanner, plan_templates
 from penstock.plan.scenario import Scenario
 from penstock.plan.whole_model import WholeModelPlanner
 from penstock.profile.table import Profile
@@ -252,10 +252,15 @@ def small_instances(draw):
 
 
 def objective_of(profile: Profile, classes: dict[str, DeviceClass], slo_us: int, **settings) -> float:
-    try:
-        return planned(toy_scenario(classes, [toy_model("m", slo_us)], **settings), {"m": profile}).objective
+    scenario = toy_scenario(classes, [toy_model("m", slo_us)], **settings)
+    try:  # without the search for remedies
+        result = plan_templates(
+            scenario, {"m": profile}, EXACT, planner="penstock", max_stages=scenario.planner.max_stages
+        )
     except InfeasibleError:
         return 0.0
+    check_plan(result.solution, {"m": profile})
+    return result.objective
 
 
 @settings(max_examples=250, deadline=None)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from penstock.errors import InfeasibleError
+from penstock.plan.infeasible import NoPlanError
 from penstock.plan.scenario import Scenario
 
 STEPS = 10_000
@@ -34,14 +35,14 @@ def largest_part(scenario: Scenario, throughput: Callable[[Scenario], float]) ->
     return 0.0
 
 
-def unmet_demand(scenario: Scenario, factor: float) -> InfeasibleError:
+def unmet_demand(scenario: Scenario, factor: float) -> NoPlanError:
     """The error for demands of which only the part ``factor`` can be served."""
     served = ", ".join(
         f"{model.name} {factor * (model.rate_rps or 0.0):.6g} of {model.rate_rps:.6g}"
         for model in scenario.models
     )
     held = ", ".join(f"{spec.count} {name}" for name, spec in scenario.cluster.device_classes.items())
-    return InfeasibleError(
+    return NoPlanError(
         f"the cluster ({held}) cannot meet the demand: the largest part of it that a plan was found for is "
         f"{factor:.4f} ({served} requests/s). Multiply every rate_rps by that, or add devices."
     )

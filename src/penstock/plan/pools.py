@@ -18,14 +18,18 @@ from penstock.plan.assemble import model_plans, proven
 from penstock.plan.budget import ModelBudget, budgets, fleet_of
 from penstock.plan.demand import largest_part, undecided, unmet_demand
 from penstock.plan.fill import fill
-from penstock.plan.infeasible import fleet_too_small, no_pipeline
+from penstock.plan.infeasible import NoPlanError, fleet_too_small, no_pipeline
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
+from penstock.plan.remedies import advised
 from penstock.plan.scenario import Scenario
 from penstock.plan.search import search
 from penstock.plan.templates import Templates, enumerate_templates, join
 from penstock.profile.table import Profile
 from penstock.result import Result
+
+ANY_GAP = 1e9
+"""Where the question is whether there is a plan at all, the first one answers it."""
 
 
 @final
@@ -37,10 +41,36 @@ class PoolPlanner:
     name: str = "penstock"
 
     def plan(self, scenario: Scenario, profiles: Mapping[str, Profile]) -> Result[Plan]:
-        """The best plan; :class:`penstock.errors.InfeasibleError` names the model and the nearest SLO."""
-        return plan_templates(
+        """The best plan; :class:`penstock.errors.InfeasibleError` says why there is none, and what would help."""
+        return plan_or_advise(
             scenario, profiles, self.limits, planner=self.name, max_stages=scenario.planner.max_stages
         )
+
+
+def plan_or_advise(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    limits: SearchLimits,
+    *,
+    planner: str,
+    max_stages: int,
+    max_share: int | None = None,
+) -> Result[Plan]:
+    """As :func:`plan_templates`; the reason why there is no plan comes with the smallest changes that help."""
+
+    def solve(asked: Scenario) -> None:
+        budget = budgets(asked, profiles)
+        templates = feasible_templates(asked, profiles, budget, max_stages=max_stages, max_share=max_share)
+        outcome = search(templates, fleet_of(asked), SearchLimits(ANY_GAP, limits.time_limit_s))
+        if not outcome.found:
+            raise fleet_too_small(asked) if outcome.excludes_all else undecided(asked, limits.time_limit_s)
+
+    try:
+        return plan_templates(
+            scenario, profiles, limits, planner=planner, max_stages=max_stages, max_share=max_share
+        )
+    except NoPlanError as reason:
+        raise advised(reason, scenario, profiles, solve) from None
 
 
 def plan_templates(
