@@ -101,8 +101,22 @@ def smallest_remedies(
         yield from _one_slo(scenario, is_feasible)
     devices = list(_fewest_devices(scenario, profiles, {}, is_feasible))
     if not devices and needed and not is_feasible(Remedy(needed)):
-        devices = list(_fewest_devices(scenario, profiles, needed, is_feasible))
+        both = _fewest_devices(scenario, profiles, needed, is_feasible)
+        devices = [_lowered(remedy, scenario, is_feasible) for remedy in both]
     yield from devices
+
+
+def _lowered(remedy: Remedy, scenario: Scenario, is_feasible: Callable[[Remedy], bool]) -> Remedy:
+    """``remedy`` with SLOs that its further devices make needless taken back, one after the other."""
+    now = {model.name: model.latency_slo_us for model in scenario.models}
+    slo_us = dict(remedy.slo_us)
+    for name in remedy.slo_us:
+
+        def is_enough(value_us: int, name: str = name) -> bool:
+            return is_feasible(Remedy({**slo_us, name: value_us}, remedy.count))
+
+        slo_us[name] = _least(now[name] - 1, slo_us[name], is_enough)
+    return Remedy({name: value for name, value in slo_us.items() if value > now[name]}, remedy.count)
 
 
 def _nearest_slos(
