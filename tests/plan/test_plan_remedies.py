@@ -154,7 +154,7 @@ def scenarios(draw):
     return scenario, profiles
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scenarios())
 def test_what_is_advised_works_and_one_less_does_not(case):
     scenario, profiles = case

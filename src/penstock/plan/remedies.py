@@ -2,7 +2,7 @@
 
 - SLOs: every model that has no pipeline gets the nearest SLO that its fastest one meets. Where each has one,
   but the fleet is too small, one model's SLO is raised until some slower pipeline with devices to spare fits.
-- Devices: more of one class, as few as will do.
+- Devices: more of one class, as few as will do; of several classes, or with SLOs, where one does not help.
 
 Whether there is a plan only improves with a higher SLO and with more devices, so that bisection finds the
 least, and what is one below has been tried and has none.
@@ -74,7 +74,7 @@ def advised(
     words = (
         f"Smallest changes that make it feasible, each solved again: {listed}."
         if remedies
-        else "No change of one SLO, nor of the count of one device class, makes it feasible."
+        else "No change of SLOs and device counts that was tried makes it feasible."
     )
     return NoPlanError(f"{reason} {words}", nearest_slo=reason.nearest_slo, remedies=remedies)
 
@@ -85,7 +85,7 @@ def smallest_remedies(
     profiles: Mapping[str, Profile],
     solve: Callable[[Scenario], object],
 ) -> Iterator[Remedy]:
-    """The smallest change of SLOs, and the smallest change of one class's count, where there are such."""
+    """The smallest change of SLOs, and the smallest that adds devices, where there are such."""
 
     def is_feasible(remedy: Remedy) -> bool:
         try:
@@ -95,28 +95,37 @@ def smallest_remedies(
         return True
 
     needed = _nearest_slos(reason, scenario, solve)
-    if needed and is_feasible(Remedy(needed)):
+    slos_suffice = bool(needed) and is_feasible(Remedy(needed))
+    if slos_suffice:
         yield Remedy(needed)
     elif not needed:
         yield from _one_slo(scenario, is_feasible)
-    devices = list(_fewest_devices(scenario, profiles, {}, is_feasible))
-    if not devices and needed and not is_feasible(Remedy(needed)):
-        both = _fewest_devices(scenario, profiles, needed, is_feasible)
-        devices = [_lowered(remedy, scenario, is_feasible) for remedy in both]
-    yield from devices
+    slos: list[dict[str, int]] = [{}, needed] if needed and not slos_suffice else [{}]
+    for grows in (_one_class, _every_class):
+        for slo_us in slos:
+            for remedy in grows(scenario, profiles, slo_us, is_feasible):
+                yield _lowered(remedy, scenario, is_feasible)
+                return
 
 
 def _lowered(remedy: Remedy, scenario: Scenario, is_feasible: Callable[[Remedy], bool]) -> Remedy:
-    """``remedy`` with SLOs that its further devices make needless taken back, one after the other."""
-    now = {model.name: model.latency_slo_us for model in scenario.models}
-    slo_us = dict(remedy.slo_us)
-    for name in remedy.slo_us:
+    """``remedy`` with each of its numbers as low as the others allow, one after the other."""
+    slo_us, count = dict(remedy.slo_us), dict(remedy.count)
+    least_slo = {model.name: model.latency_slo_us for model in scenario.models}
+    least_count = {name: spec.count for name, spec in scenario.cluster.device_classes.items()}
+    for least, numbers in ((least_count, count), (least_slo, slo_us)):
+        for name in list(numbers):
 
-        def is_enough(value_us: int, name: str = name) -> bool:
-            return is_feasible(Remedy({**slo_us, name: value_us}, remedy.count))
+            def is_enough(value: int, name: str = name, numbers: dict[str, int] = numbers) -> bool:
+                before, numbers[name] = numbers[name], value
+                found = is_feasible(Remedy(dict(slo_us), dict(count)))
+                numbers[name] = before
+                return found
 
-        slo_us[name] = _least(now[name] - 1, slo_us[name], is_enough)
-    return Remedy({name: value for name, value in slo_us.items() if value > now[name]}, remedy.count)
+            numbers[name] = _least(least[name] - 1, numbers[name], is_enough)
+            if numbers[name] == least[name]:
+                del numbers[name]
+    return Remedy(slo_us, count)
 
 
 def _nearest_slos(
@@ -154,7 +163,7 @@ def _one_slo(scenario: Scenario, is_feasible: Callable[[Remedy], bool]) -> Itera
         yield best[1]
 
 
-def _fewest_devices(
+def _one_class(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     slo_us: Mapping[str, int],
@@ -179,6 +188,26 @@ def _fewest_devices(
             break
     if best is not None:
         yield best
+
+
+def _every_class(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    slo_us: Mapping[str, int],
+    is_feasible: Callable[[Remedy], bool],
+) -> Iterator[Remedy]:
+    """As many further devices of every class as could help, where that helps."""
+    more = _most_devices(scenario)
+    remedy = Remedy(
+        slo_us,
+        {
+            name: spec.count + more
+            for name, spec in scenario.cluster.device_classes.items()
+            if all(profile.shares_of(name) for profile in profiles.values())
+        },
+    )
+    if is_feasible(remedy):
+        yield remedy
 
 
 def _most_devices(scenario: Scenario) -> int:
