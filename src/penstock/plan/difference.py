@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+from penstock.plan.capacity import devices_of
 from penstock.plan.pieces import Piece, Running, running_workers
 from penstock.plan.plan import Plan
 
@@ -125,18 +126,13 @@ def _devices(before: Plan, after: Plan) -> list[DeviceChange]:
     return [
         DeviceChange(
             name,
-            used_devices(before, name),
-            used_devices(after, name),
+            devices_of(before).get(name, 0),
+            devices_of(after).get(name, 0),
             _held(before, name),
             _held(after, name),
         )
         for name in names
     ]
-
-
-def used_devices(plan: Plan, device_class: str) -> int:
-    """How many devices of a class hold a worker of ``plan``."""
-    return len({worker.device for worker in plan.placement if worker.device_class == device_class})
 
 
 def _held(plan: Plan, device_class: str) -> int:

@@ -68,7 +68,7 @@ def no_pipeline(
     nearest_us = nearest_slo_us(model, fastest_us)
     return NoPlanError(
         f"no pipeline of model {model.name!r} meets its SLO of {_ms(model.latency_slo_us)} less a margin of "
-        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({_described(every, row, scenario)}). "
+        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({described(every, row, scenario)}). "
         f"The nearest feasible SLO is {nearest_us} us; raise slo_us to that, lower the margin, or add a "
         f"faster device class.",
         nearest_slo=(model.name, nearest_us),
@@ -101,8 +101,8 @@ def nearest_slo_us(model: ServedModel, latency_us: float) -> int:
     return high
 
 
-def _described(templates: Templates, row: int, scenario: Scenario) -> str:
-    """A template in words: spans, classes and shares."""
+def described(templates: Templates, row: int, scenario: Scenario) -> str:
+    """A template in words: spans, classes, shares and batch."""
     names = list(scenario.cluster.device_classes)
     stages = []
     for s in range(int(templates.stages[row])):
