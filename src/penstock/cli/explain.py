@@ -39,10 +39,8 @@ def command(plan_path: Path, as_json: bool) -> None:
     _print_worths(found, "an hour" if is_cost else "requests/s per unit of weight")
     for reason in found.why_not:
         click.echo(_why_not(reason))
-    click.echo(
-        f"objective {loaded.plan.objective:.4f}; with parts of devices {found.relaxation:.4f}: the rest is lost "
-        f"to whole workers and devices"
-    )
+    click.echo(f"objective   {loaded.plan.objective:.4f}")
+    click.echo(f"relaxation  {found.relaxation:.4f} (were workers and devices not whole)")
 
 
 def _print_pools(found: Explanation) -> None:
