@@ -14,7 +14,7 @@ from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.checker import check_plan
 from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
+from penstock.plan.pools import plan_templates
 from penstock.plan.scenario import Scenario
 from penstock.plan.whole_model import WholeModelPlanner
 from penstock.profile.table import Profile
@@ -25,7 +25,9 @@ WHOLE = toy_profile("m", {("dear", 1): [[5_000]], ("cheap", 1): [[20_000]]})
 
 
 def planned(scenario: Scenario, profiles: dict[str, Profile]):
-    result = PoolPlanner(EXACT).plan(scenario, profiles)
+    """As the planner, without its search for remedies where there is no plan."""
+    stages = scenario.planner.max_stages
+    result = plan_templates(scenario, profiles, EXACT, planner="penstock", max_stages=stages)
     check_plan(result.solution, profiles)
     return result
 

@@ -24,7 +24,9 @@ EXACT = SearchLimits(gap=1e-9, time_limit_s=30)
 
 
 def planned(scenario: Scenario, profiles: dict[str, Profile]):
-    result = PoolPlanner(EXACT).plan(scenario, profiles)
+    """As the planner, without its search for remedies where there is no plan."""
+    stages = scenario.planner.max_stages
+    result = plan_templates(scenario, profiles, EXACT, planner="penstock", max_stages=stages)
     check_plan(result.solution, profiles)
     return result
 
@@ -173,14 +175,10 @@ def test_an_absent_estimate_settles_where_the_whole_model_rate_supports_the_batc
 
 def objective_of(profile: Profile, classes: dict[str, DeviceClass], slo_us: int, **settings) -> float:
     scenario = toy_scenario(classes, [toy_model("m", slo_us)], **settings)
-    try:  # without the search for remedies
-        result = plan_templates(
-            scenario, {"m": profile}, EXACT, planner="penstock", max_stages=scenario.planner.max_stages
-        )
+    try:
+        return planned(scenario, {"m": profile}).objective
     except InfeasibleError:
         return 0.0
-    check_plan(result.solution, {"m": profile})
-    return result.objective
 
 
 @settings(max_examples=250, deadline=None)
