@@ -11,7 +11,8 @@
 The bound covers the full template set. A plan better than the known one can be rewritten, at the same
 devices and no less rate, to hold only templates that survive 1; trimmed of idle workers it consists of
 configurations, each of which loses at most what lies between the bound of 2 and the known plan; so it is
-a solution of 4, and ``max(known objective, bound of 4)`` limits every plan. So do the bound of 2, and that
+a solution of 4, and ``max(known value, bound of 4)`` limits every plan. (Plans better by less than half the gap are
+left out of 4, and its bound is raised by as much.) So do the bound of 2, and that
 of 3 where it covers all templates; the least is reported. The solver's own tolerance is 1e-6 of the
 objective. Nothing is assumed of how many stages, classes, shares or models there are.
 """
