@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -75,6 +75,8 @@ def main() -> None:
         return
     profiles = read_profiles(given.artifact)
     imported = read_plans(given.artifact, profiles)
+    if given.share_devices:
+        imported = replace(imported, scenarios={n: sharing(s) for n, s in imported.scenarios.items()})
     names = [name for name in imported.scenarios if all(part in name for part in given.cases)]
     print(
         f"{len(names)} of {len(imported.scenarios)} scenarios; peak memory with profiles: {peak_mb():.0f} MB"
@@ -102,7 +104,17 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--time-limit", type=float, default=20.0)
+    parser.add_argument(
+        "--share-devices",
+        action="store_true",
+        help="let stages and models share a device: not the reference's rule",
+    )
     return parser.parse_args()
+
+
+def sharing(scenario: Scenario) -> Scenario:
+    planner = scenario.planner.model_copy(update={"share_devices": True})
+    return scenario.model_copy(update={"planner": planner})
 
 
 def measured(

@@ -13,7 +13,8 @@ class DeviceClass(StrictModel):
     """A kind of accelerator and how many the fleet has.
 
     ``count`` devices, ``per_host`` to a host (the last host may hold fewer); a device may be divided
-    among at most ``max_share`` co-located workers. ``bandwidth_gbps`` overrides the cluster's.
+    among at most ``max_share`` co-located workers. ``bandwidth_gbps`` overrides the cluster's. Devices in
+    ``lost`` are out of service: they keep their numbers, so that the others keep theirs, and serve nothing.
     """
 
     count: int = Field(ge=0)
@@ -22,6 +23,25 @@ class DeviceClass(StrictModel):
     memory_gb: float | None = Field(default=None, gt=0)
     hourly_cost: float | None = Field(default=None, ge=0)
     bandwidth_gbps: float | None = Field(default=None, gt=0)
+    lost: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _lost_devices_exist(self) -> Self:
+        if list(self.lost) != sorted(set(self.lost)):
+            raise ValueError(f"lost must name devices once, in ascending order, got {list(self.lost)}")
+        if self.lost and not 0 <= self.lost[0] <= self.lost[-1] < self.count:
+            raise ValueError(f"lost must name devices from 0 to {self.count - 1}, got {list(self.lost)}")
+        return self
+
+    @property
+    def devices(self) -> list[int]:
+        """The numbers of the devices in service, ascending."""
+        return [device for device in range(self.count) if device not in self.lost]
+
+    @property
+    def available(self) -> int:
+        """How many devices are in service."""
+        return self.count - len(self.lost)
 
 
 class Cluster(StrictModel):
@@ -32,7 +52,7 @@ class Cluster(StrictModel):
 
     @model_validator(mode="after")
     def _has_devices(self) -> Self:
-        if not any(c.count for c in self.device_classes.values()):
+        if not any(c.available for c in self.device_classes.values()):
             raise ValueError("the cluster is empty: give at least one device class a count of 1 or more")
         return self
 

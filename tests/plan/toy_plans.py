@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -38,20 +39,33 @@ def toy_scenario(
     *,
     bandwidth_gbps: float = 10.0,
     max_stages: int = 2,
+    share_devices: bool = False,
+    objective: Literal["throughput", "cost"] = "throughput",
 ) -> Scenario:
-    """A scenario with gathering of a batch switched on as published."""
+    """A scenario with gathering of a batch switched on, and devices kept apart, as published."""
     return Scenario(
         version=1,
         cluster=Cluster(bandwidth_gbps=bandwidth_gbps, device_classes=dict(classes)),
         models=list(models),
-        planner=PlannerSettings(max_stages=max_stages),
+        planner=PlannerSettings(max_stages=max_stages, share_devices=share_devices, objective=objective),
     )
 
 
 def toy_model(
-    name: str, slo_us: int, *, weight: float = 1.0, estimated_rps: float | None = 1e9
+    name: str,
+    slo_us: int,
+    *,
+    weight: float = 1.0,
+    rate_rps: float | None = None,
+    estimated_rps: float | None = 1e9,
 ) -> ServedModel:
-    """A model without margin; by default a batch gathers in no time."""
+    """A model without margin; by default a batch gathers in no time. A demand is its weight too."""
     return ServedModel(
-        name=name, profile=name, slo_us=slo_us, weight=weight, slo_margin_us=0, estimated_rps=estimated_rps
+        name=name,
+        profile=name,
+        slo_us=slo_us,
+        weight=rate_rps or weight,
+        rate_rps=rate_rps,
+        slo_margin_us=0,
+        estimated_rps=estimated_rps,
     )

@@ -221,7 +221,7 @@ def _figures(plan: Plan, record: Record, seconds: float) -> _Figures:
             busy,
             [placed.device_class for placed in workers],
             [placed.share for placed in workers],
-            {name: c.count for name, c in plan.scenario.cluster.device_classes.items()},
+            {name: c.available for name, c in plan.scenario.cluster.device_classes.items()},
         ),
         requests=len(record.requests.request),
     )

@@ -8,6 +8,8 @@ template by another that serves the same rate from no more devices of any (stage
 - **Integer**: with whole workers, if also the share of ``b`` divides the share of ``a`` at every stage:
   then ``share_a / share_b`` workers of ``a`` take exactly the room of one of ``b``, pack at least as
   well, and sustain at least as much.
+- **Loading**: where a worker that is not yet loaded has a price, if also the shares are the same, and
+  whatever piece of ``b`` runs already is the same in ``a``: one worker of ``a`` replaces one of ``b``.
 
 The fractional rule keeps fewer, but plans of whole workers may need what it drops (up to 1.1% of the
 rate on published instances); so a proof over whole workers starts from the integer rule.
@@ -20,15 +22,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.plan.templates import Templates
+from penstock.plan.templates import I64, Templates
 
 Rows = NDArray[np.intp]
 
 
-def integer_undominated(templates: Templates) -> Templates:
-    """The templates that the integer rule keeps."""
+def integer_undominated(templates: Templates) -> Rows:
+    """Rows that the integer rule keeps, ascending."""
     kept = [_sweep(templates, rows, whole_workers=True) for rows in _same_classes(templates)]
-    return templates.take(np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept])))
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
 
 
 def fractional_undominated(templates: Templates) -> Rows:
@@ -37,11 +39,25 @@ def fractional_undominated(templates: Templates) -> Rows:
     return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
 
 
+def loading_undominated(templates: Templates, loaded: I64) -> Templates:
+    """The templates that the loading rule keeps.
+
+    ``loaded`` (templates, stages) numbers from 1 the pieces that run already; 0 is any other.
+    """
+    key = np.column_stack([templates.model, templates.device_class, templates.share, loaded])
+    kept = [_sweep(templates, rows, whole_workers=False) for rows in _alike(key)]
+    return templates.take(np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept])))
+
+
 def _same_classes(templates: Templates) -> Iterator[Rows]:
     """Rows grouped by model and sequence of device classes."""
-    if not len(templates):
+    yield from _alike(np.column_stack([templates.model, templates.device_class]))
+
+
+def _alike(key: I64) -> Iterator[Rows]:
+    """Rows of ``key`` (rows, columns) grouped by equality."""
+    if not len(key):
         return
-    key = np.column_stack([templates.model, templates.device_class])
     _, group = np.unique(key, axis=0, return_inverse=True)
     order = np.argsort(group, kind="stable")
     yield from np.split(order, np.flatnonzero(np.diff(group[order])) + 1)

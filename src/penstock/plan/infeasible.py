@@ -1,8 +1,9 @@
-"""Why a scenario has no plan, and the nearest change that would give one."""
+"""Why a scenario has no plan. :mod:`penstock.plan.remedies` adds the smallest changes that give it one."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,28 @@ from penstock.plan.templates import LatencyBudget, Templates, enumerate_template
 from penstock.profile.table import Profile
 from penstock.units import US_PER_MS
 
+if TYPE_CHECKING:
+    from penstock.plan.remedies import Remedy
+
+
+class NoPlanError(InfeasibleError):
+    """It is proven that the scenario has no plan.
+
+    ``nearest_slo``: the model without a pipeline, and the least SLO in microseconds that gives it one.
+    ``remedies``: changes that were solved again and have a plan.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        nearest_slo: tuple[str, int] | None = None,
+        remedies: tuple[Remedy, ...] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.nearest_slo = nearest_slo
+        self.remedies = remedies
+
 
 def no_pipeline(
     scenario: Scenario,
@@ -22,7 +45,7 @@ def no_pipeline(
     *,
     max_stages: int | None = None,
     max_share: int | None = None,
-) -> InfeasibleError:
+) -> NoPlanError:
     """The error for a model none of whose pipelines meets its SLO: names the fastest and the nearest SLO."""
     every = enumerate_templates(
         profile,
@@ -34,7 +57,7 @@ def no_pipeline(
     # No share's memory holds a span: such templates are infinitely slow.
     every = every.take(np.isfinite(every.latency_us))
     if not len(every):
-        return InfeasibleError(
+        return NoPlanError(
             f"model {model.name!r} fits no device of the cluster: its parameters and activations at batch 1 "
             f"pass the memory of every class, however it is cut in at most "
             f"{max_stages or scenario.planner.max_stages} stages. Raise max_stages, or add a class with "
@@ -43,18 +66,19 @@ def no_pipeline(
     row = int(every.latency_us.argmin())
     fastest_us = float(every.latency_us[row])
     nearest_us = nearest_slo_us(model, fastest_us)
-    return InfeasibleError(
+    return NoPlanError(
         f"no pipeline of model {model.name!r} meets its SLO of {_ms(model.latency_slo_us)} less a margin of "
-        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({_described(every, row, scenario)}). "
+        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({described(every, row, scenario)}). "
         f"The nearest feasible SLO is {nearest_us} us; raise slo_us to that, lower the margin, or add a "
-        f"faster device class."
+        f"faster device class.",
+        nearest_slo=(model.name, nearest_us),
     )
 
 
-def fleet_too_small(scenario: Scenario) -> InfeasibleError:
+def fleet_too_small(scenario: Scenario) -> NoPlanError:
     """The error for a fleet that cannot give every model one worker at each stage of some pipeline."""
-    held = ", ".join(f"{spec.count} {name}" for name, spec in scenario.cluster.device_classes.items())
-    return InfeasibleError(
+    held = ", ".join(f"{spec.available} {name}" for name, spec in scenario.cluster.device_classes.items())
+    return NoPlanError(
         f"the cluster ({held}) is too small for {len(scenario.models)} models: each needs, for every stage "
         f"of one pipeline that meets its SLO, at least one whole device that no other model uses. "
         f"Add devices, drop a model, or raise an SLO so that it fits a class with devices to spare."
@@ -77,8 +101,8 @@ def nearest_slo_us(model: ServedModel, latency_us: float) -> int:
     return high
 
 
-def _described(templates: Templates, row: int, scenario: Scenario) -> str:
-    """A template in words: spans, classes and shares."""
+def described(templates: Templates, row: int, scenario: Scenario) -> str:
+    """A template in words: spans, classes, shares and batch."""
     names = list(scenario.cluster.device_classes)
     stages = []
     for s in range(int(templates.stages[row])):

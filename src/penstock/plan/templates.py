@@ -146,7 +146,7 @@ class _Facts:
         units = [
             (index, share)
             for index, name in enumerate(names)
-            if cluster.device_classes[name].count
+            if cluster.device_classes[name].available
             for share in profile.shares_of(name)
             if share <= min(cluster.device_classes[name].max_share, max_share or share)
         ]

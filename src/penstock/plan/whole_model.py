@@ -12,7 +12,7 @@ from typing import final
 
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import plan_templates
+from penstock.plan.pools import plan_or_advise
 from penstock.plan.scenario import Scenario
 from penstock.profile.table import Profile
 from penstock.result import Result
@@ -27,5 +27,5 @@ class WholeModelPlanner:
     name: str = "np"
 
     def plan(self, scenario: Scenario, profiles: Mapping[str, Profile]) -> Result[Plan]:
-        """The best plan; :class:`penstock.errors.InfeasibleError` names the model and the nearest SLO."""
-        return plan_templates(scenario, profiles, self.limits, planner=self.name, max_stages=1, max_share=1)
+        """The best plan; :class:`penstock.errors.InfeasibleError` says why there is none, and what would help."""
+        return plan_or_advise(scenario, profiles, self.limits, planner=self.name, max_stages=1, max_share=1)

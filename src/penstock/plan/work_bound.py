@@ -27,8 +27,8 @@ def work_bound_rps(scenario: Scenario, profiles: Mapping[str, Profile]) -> float
     The prices tried make one block equally dear on all classes; with two classes the least bound is
     among them, as the bound changes its slope only there.
     """
-    classes = {name: spec for name, spec in scenario.cluster.device_classes.items() if spec.count}
-    counts = np.array([spec.count for spec in classes.values()], dtype=np.float64)
+    classes = {name: spec for name, spec in scenario.cluster.device_classes.items() if spec.available}
+    counts = np.array([spec.available for spec in classes.values()], dtype=np.float64)
     cost_us = np.concatenate(
         [
             model.weight

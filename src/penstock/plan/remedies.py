@@ -1,0 +1,231 @@
+"""Remedies: the smallest changes of a scenario without a plan that give it one, each solved again.
+
+- SLOs: every model that has no pipeline gets the nearest SLO that its fastest one meets. Where each has one,
+  but the fleet is too small, one model's SLO is raised until some slower pipeline with devices to spare fits.
+- Devices: more of one class, as few as will do; of several classes, or with SLOs, where one does not help.
+
+Whether there is a plan only improves with a higher SLO and with more devices, so that bisection finds the
+least, and what is one below has been tried and has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from penstock.errors import InfeasibleError
+from penstock.plan.infeasible import NoPlanError
+from penstock.plan.scenario import Scenario
+from penstock.profile.table import Profile
+
+MOST_SLO_FACTOR = 64
+"""An SLO so many times as long is no remedy."""
+
+MOST_MODELS = 8
+"""Models whose SLO is raised in turn."""
+
+MOST_DEVICES = 1 << 16
+"""More devices of a class are no remedy."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """New SLOs by model and new counts by device class, which together give a scenario a plan."""
+
+    slo_us: Mapping[str, int] = field(default_factory=dict)
+    count: Mapping[str, int] = field(default_factory=dict)
+
+    def applied(self, scenario: Scenario) -> Scenario:
+        """``scenario`` with the remedy; a margin given as a share grows with the SLO."""
+        models = [
+            model.model_copy(update={"slo_us": self.slo_us[model.name], "slo_ms": None})
+            if model.name in self.slo_us
+            else model
+            for model in scenario.models
+        ]
+        classes = {
+            name: spec.model_copy(update={"count": self.count.get(name, spec.count)})
+            for name, spec in scenario.cluster.device_classes.items()
+        }
+        cluster = scenario.cluster.model_copy(update={"device_classes": classes})
+        return scenario.model_copy(update={"models": models, "cluster": cluster})
+
+    def described(self, scenario: Scenario) -> str:
+        """The remedy as edits of the scenario."""
+        now = {model.name: model.latency_slo_us for model in scenario.models}
+        slos = [f"slo_us {slo_us} for {name!r} (now {now[name]})" for name, slo_us in self.slo_us.items()]
+        classes = scenario.cluster.device_classes
+        counts = [
+            f"count {count} for {name} (now {classes[name].count})" for name, count in self.count.items()
+        ]
+        return " with ".join(slos + counts)
+
+
+def advised(
+    reason: NoPlanError,
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    solve: Callable[[Scenario], object],
+) -> NoPlanError:
+    """``reason`` with the remedies found. ``solve`` raises :class:`NoPlanError` for a scenario without a plan."""
+    remedies = tuple(smallest_remedies(reason, scenario, profiles, solve))
+    listed = "; or ".join(remedy.described(scenario) for remedy in remedies)
+    words = (
+        f"Smallest changes that make it feasible, each solved again: {listed}."
+        if remedies
+        else "No change of SLOs and device counts that was tried makes it feasible."
+    )
+    return NoPlanError(f"{reason} {words}", nearest_slo=reason.nearest_slo, remedies=remedies)
+
+
+def smallest_remedies(
+    reason: NoPlanError,
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    solve: Callable[[Scenario], object],
+) -> Iterator[Remedy]:
+    """The smallest change of SLOs, and the smallest that adds devices, where there are such."""
+
+    def is_feasible(remedy: Remedy) -> bool:
+        try:
+            solve(remedy.applied(scenario))
+        except InfeasibleError:  # proven, or not decided in time: neither is a remedy
+            return False
+        return True
+
+    needed = _nearest_slos(reason, scenario, solve)
+    slos_suffice = bool(needed) and is_feasible(Remedy(needed))
+    if slos_suffice:
+        yield Remedy(needed)
+    elif not needed:
+        yield from _one_slo(scenario, is_feasible)
+    slos: list[dict[str, int]] = [{}, needed] if needed and not slos_suffice else [{}]
+    for grows in (_one_class, _every_class):
+        for slo_us in slos:
+            for remedy in grows(scenario, profiles, slo_us, is_feasible):
+                yield _lowered(remedy, scenario, is_feasible)
+                return
+
+
+def _lowered(remedy: Remedy, scenario: Scenario, is_feasible: Callable[[Remedy], bool]) -> Remedy:
+    """``remedy`` with each of its numbers as low as the others allow, one after the other."""
+    slo_us, count = dict(remedy.slo_us), dict(remedy.count)
+    least_slo = {model.name: model.latency_slo_us for model in scenario.models}
+    least_count = {name: spec.count for name, spec in scenario.cluster.device_classes.items()}
+    for least, numbers in ((least_count, count), (least_slo, slo_us)):
+        for name in list(numbers):
+
+            def is_enough(value: int, name: str = name, numbers: dict[str, int] = numbers) -> bool:
+                before, numbers[name] = numbers[name], value
+                found = is_feasible(Remedy(dict(slo_us), dict(count)))
+                numbers[name] = before
+                return found
+
+            numbers[name] = _least(least[name] - 1, numbers[name], is_enough)
+            if numbers[name] == least[name]:
+                del numbers[name]
+    return Remedy(slo_us, count)
+
+
+def _nearest_slos(
+    reason: NoPlanError, scenario: Scenario, solve: Callable[[Scenario], object]
+) -> dict[str, int]:
+    """The nearest SLO of every model that has no pipeline."""
+    needed: dict[str, int] = {}
+    found: NoPlanError | None = reason
+    while found is not None and found.nearest_slo is not None and found.nearest_slo[0] not in needed:
+        needed |= [found.nearest_slo]
+        try:
+            solve(Remedy(needed).applied(scenario))
+            found = None
+        except NoPlanError as next_reason:
+            found = next_reason
+        except InfeasibleError:
+            found = None
+    return needed
+
+
+def _one_slo(scenario: Scenario, is_feasible: Callable[[Remedy], bool]) -> Iterator[Remedy]:
+    """The SLO of one model, raised by the least factor."""
+    best: tuple[float, Remedy] | None = None
+    for model in scenario.models[:MOST_MODELS]:
+        now_us = model.latency_slo_us
+        most_us = now_us * MOST_SLO_FACTOR if best is None else math.ceil(now_us * best[0]) - 1
+
+        def is_enough(slo_us: int, name: str = model.name) -> bool:
+            return is_feasible(Remedy({name: slo_us}))
+
+        if most_us > now_us and is_enough(most_us):
+            slo_us = _least(now_us, most_us, is_enough)
+            best = slo_us / now_us, Remedy({model.name: slo_us})
+    if best is not None:
+        yield best[1]
+
+
+def _one_class(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    slo_us: Mapping[str, int],
+    is_feasible: Callable[[Remedy], bool],
+) -> Iterator[Remedy]:
+    """The fewest further devices of one class that every model's profile covers."""
+    best: Remedy | None = None
+    fewest = _most_devices(scenario)
+    for name, spec in scenario.cluster.device_classes.items():
+        if not all(profile.shares_of(name) for profile in profiles.values()):
+            continue
+
+        def is_enough(more: int, name: str = name, count: int = spec.count) -> bool:
+            return is_feasible(Remedy(slo_us, {name: count + more}))
+
+        if is_enough(fewest):
+            fewest = _least(0, fewest, is_enough)
+            best = Remedy(slo_us, {name: spec.count + fewest})
+            # Another class is better only with fewer.
+            fewest -= 1
+        if fewest == 0:
+            break
+    if best is not None:
+        yield best
+
+
+def _every_class(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    slo_us: Mapping[str, int],
+    is_feasible: Callable[[Remedy], bool],
+) -> Iterator[Remedy]:
+    """As many further devices of every class as could help, where that helps."""
+    more = _most_devices(scenario)
+    remedy = Remedy(
+        slo_us,
+        {
+            name: spec.count + more
+            for name, spec in scenario.cluster.device_classes.items()
+            if all(profile.shares_of(name) for profile in profiles.values())
+        },
+    )
+    if is_feasible(remedy):
+        yield remedy
+
+
+def _most_devices(scenario: Scenario) -> int:
+    """As many as could help: a worker for each stage of a pipeline of every model, or any number."""
+    if scenario.planner.objective == "cost":
+        return MOST_DEVICES
+    return len(scenario.models) * scenario.planner.max_stages
+
+
+def _least(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The least number above ``low`` at which ``holds``, which does at ``high``; steps double, then halve."""
+    step = 1
+    while low + step < high:
+        if holds(low + step):
+            high = low + step
+            break
+        low, step = low + step, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

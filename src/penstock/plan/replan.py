@@ -1,0 +1,174 @@
+"""Replanning: the best plan for a changed scenario, within a stated number of loads.
+
+A *load* puts a piece of a model on a device that does not hold it: a worker that moves, or a new one
+(:mod:`penstock.plan.difference`). Workers that stay cost nothing, whatever batch or pipeline they serve in.
+:mod:`penstock.plan.replan_search` chooses the workers, with a proof over every template;
+:mod:`penstock.plan.settle` places them, and those that can stay, stay. More loads never lower the value; with
+as many as a fresh plan needs, it is the fresh plan's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+from penstock.errors import BadInputError, InfeasibleError
+from penstock.plan.assemble import model_plans, proven
+from penstock.plan.budget import ModelBudget, budgets, fleet_of
+from penstock.plan.device_uses import layouts
+from penstock.plan.difference import difference
+from penstock.plan.pieces import running_workers
+from penstock.plan.plan import Plan
+from penstock.plan.planner import SearchLimits
+from penstock.plan.pools import PoolPlanner, feasible_templates
+from penstock.plan.replan_program import Change, Found
+from penstock.plan.replan_search import ChangeSearch
+from penstock.plan.scenario import Scenario
+from penstock.plan.settle import settle
+from penstock.profile.table import Profile
+from penstock.result import Result
+
+
+def replan(
+    running: Plan,
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    most_loads: int | None = None,
+    limits: SearchLimits | None = None,
+) -> Result[Plan]:
+    """The best plan for ``scenario`` that a fleet running ``running`` reaches with ``most_loads`` loads.
+
+    None: as many as it takes. ``profiles`` by model name. Devices of ``running`` that the scenario lost or no
+    longer counts are gone with their workers. :class:`InfeasibleError` where so few loads serve no plan,
+    naming how many do, or where the scenario has no plan at all.
+    """
+    return Replanner.of(running, scenario, profiles, limits or SearchLimits()).within(most_loads)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The best plan within ``most_loads``, which needs ``loads``; objective and bound as in the plan."""
+
+    most_loads: int
+    loads: int
+    objective: float
+    bound: float
+    plan: Plan
+
+
+@final
+@dataclass(frozen=True)
+class Replanner:
+    """A running plan and a changed scenario, ready to be solved for any number of loads.
+
+    ``fresh`` is the plan made from nothing, in the places that need the fewest loads: no number of loads gives
+    a better one.
+    """
+
+    running: Plan
+    profiles: Mapping[str, Profile]
+    budgets: list[ModelBudget]
+    search: ChangeSearch
+    fresh: Result[Plan]
+
+    @classmethod
+    def of(
+        cls, running: Plan, scenario: Scenario, profiles: Mapping[str, Profile], limits: SearchLimits
+    ) -> Replanner:
+        """Enumerate once what every number of loads needs; :class:`InfeasibleError` where there is no plan."""
+        known = layouts(running_workers(running), scenario, profiles)
+        fresh = PoolPlanner(limits).plan(scenario, profiles)
+        # The same workers, in the places that need the fewest loads.
+        cost = fresh.objective if scenario.planner.objective == "cost" else None
+        placement = settle(fresh.solution.models, scenario, known, most_cost=cost)
+        plan = fresh.solution.model_copy(update={"placement": placement})
+        budget = budgets(scenario, profiles)
+        every = feasible_templates(scenario, profiles, budget, max_stages=scenario.planner.max_stages)
+        change = Change(scenario, fleet_of(scenario), known)
+        return cls(
+            running, profiles, budget, ChangeSearch.of(change, every, limits), replace(fresh, solution=plan)
+        )
+
+    def within(self, most_loads: int | None = None) -> Result[Plan]:
+        """The best plan with at most ``most_loads`` loads, None for any number."""
+        if most_loads is not None and most_loads < 0:
+            raise BadInputError(f"the number of loads must be 0 or more, got {most_loads}.")
+        began = time.perf_counter()
+        allowed = math.inf if most_loads is None else most_loads
+        limit = -self.fresh.bound if self._is_cost else self.fresh.bound
+        found, bound = self.search.best(allowed, limit)
+        bound = -bound if self._is_cost else bound
+        result = self._result(found, bound, began) if found.workers.any() else None
+        if difference(self.running, self.fresh.solution).loads <= allowed and (
+            result is None or self._is_better(self.fresh.objective, result.objective)
+        ):
+            return self.fresh
+        if result is None:
+            raise self._too_few(most_loads)
+        return result
+
+    def curve(self) -> Iterator[CurvePoint]:
+        """What more loads are worth: from the fewest that serve a plan to as many as the fresh plan needs.
+
+        Steps double. A plan within fewer loads is one within more, so the objective never gets worse.
+        """
+        fewest = self.search.fewest_loads()
+        best = None
+        step = 0
+        while True:
+            allowed = fewest + step
+            result = self.within(allowed)
+            if best is None or self._is_better(result.objective, best.objective):
+                best = result
+            loads = difference(self.running, best.solution).loads
+            yield CurvePoint(allowed, loads, best.objective, result.bound, best.solution)
+            # Twice as many as everything there is cannot be used.
+            if self._reaches_fresh(best) or allowed > 2 * len(self.fresh.solution.placement):
+                return
+            step = 2 * step or 1
+
+    @property
+    def _is_cost(self) -> bool:
+        return self.search.change.fleet.hourly_cost is not None
+
+    def _is_better(self, objective: float, other: float) -> bool:
+        return objective < other if self._is_cost else objective > other
+
+    def _reaches_fresh(self, result: Result[Plan]) -> bool:
+        slack = self.search.limits.gap * abs(self.fresh.objective)
+        return not self._is_better(self.fresh.objective, result.objective) or (
+            abs(result.objective - self.fresh.objective) <= slack
+        )
+
+    def _result(self, found: Found, bound: float, began: float) -> Result[Plan]:
+        change, scenario = self.search.change, self.search.change.scenario
+        models = model_plans(self.search.templates, found.workers, scenario, self.profiles, self.budgets)
+        most_cost = -found.value if self._is_cost else None
+        placement = settle(models, scenario, change.known, most_cost=most_cost)
+        return proven(
+            models,
+            scenario,
+            planner="replan",
+            bound=bound,
+            gap=self.search.limits.gap,
+            stats={
+                "templates": len(self.search.templates),
+                "layouts": len(change.known),
+                "fresh_objective": self.fresh.objective,
+                "solve_seconds": time.perf_counter() - began,
+            },
+            placement=placement,
+        )
+
+    def _too_few(self, most_loads: int | None) -> InfeasibleError:
+        if most_loads is None:
+            return InfeasibleError(
+                "no plan was found within the time limit, though there is one. Raise the time limit."
+            )
+        return InfeasibleError(
+            f"no plan serves every model within {most_loads} loads (pieces put on a device that does not hold "
+            f"them). {self.search.fewest_loads()} loads serve one: allow that many."
+        )
