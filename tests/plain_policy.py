@@ -140,7 +140,8 @@ class PlainPolicy:
             for worker in range(int(self.table.worker_first[s]), int(self.table.worker_first[s + 1])):
                 host = int(self.table.worker_host[worker])
                 sent, transfer = ready, int(self.table.transfer_us[s, batch])
-                if sender is not None and host != sender:
+                # A transfer of no length needs no link, so it passes through a promised span.
+                if sender is not None and host != sender and transfer > 0:
                     busy = self.uplink[sender] | self.downlink[host]
                     while any(start < sent + transfer and sent < end for start, end in busy):
                         sent += 1
