@@ -148,8 +148,8 @@ class PlainPolicy:
                 arrival = sent + transfer
                 start = max(arrival, self.worker_free[worker])
                 end = start + int(self.table.latency_us[s, batch])
-                uplink = max((until for _, until in self.uplink[host]), default=0)
-                options.append((end, uplink, worker, arrival, start, transfer))
+                tie = self.worker_free[worker], self.rank(s, worker)
+                options.append((end, tie, worker, arrival, start, transfer))
             end, _, worker, arrival, start, transfer = min(options)
             route.workers.append(worker)
             route.transfers.append((arrival - transfer, arrival))
@@ -157,6 +157,11 @@ class PlainPolicy:
             route.ends.append(end)
             ready, sender = end, int(self.table.worker_host[worker])
         return route
+
+    def rank(self, stage, worker):
+        """How many workers of the pool sit before it on its host, then the host."""
+        first, host = int(self.table.worker_first[stage]), self.table.worker_host
+        return int((host[first:worker] == host[worker]).sum()), int(host[worker])
 
     def reserve(self, route):
         sender = None
