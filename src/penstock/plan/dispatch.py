@@ -56,10 +56,10 @@ def dispatch_table(
     if not shared_pools:
         return table
     kinds = [(s.device_class, s.share, place) for _, p in pipelines for place, s in enumerate(p.stages)]
-    return _sharing(table, kinds)
+    return sharing(table, kinds)
 
 
-def _sharing(table: DispatchTable, kinds: Sequence[Hashable]) -> DispatchTable:
+def sharing(table: DispatchTable, kinds: Sequence[Hashable]) -> DispatchTable:
     """``table`` with one pool for all stages of a kind, in the order in which the kinds come up."""
     number = {kind: pool for pool, kind in enumerate(dict.fromkeys(kinds))}
     stage_pool = np.array([number[kind] for kind in kinds], dtype=np.int64)
