@@ -13,7 +13,7 @@ from plain_policy import PlainPolicy
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_policy_equals_its_description(rule, data):
     table = data.draw(tables(noisy=True, shared=data.draw(st.booleans())))

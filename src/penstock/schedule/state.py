@@ -80,8 +80,7 @@ class Reservations(NamedTuple):
 
     ``soonest`` (2 x workers,): an index of the workers by the time they are free, see
     :mod:`penstock.schedule.pool_index`; ``path`` is room for its walks. ``pace`` (stages,): what a stage takes as
-    against its profile, in units of
-    ``1 / PACE_OF_PROFILE``.
+    against its profile, in units of ``1 / PACE_OF_PROFILE``.
     """
 
     worker_free_us: I64
