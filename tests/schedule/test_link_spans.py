@@ -76,3 +76,9 @@ def test_a_transfer_may_go_before_one_that_was_promised_earlier():
     policy.arrive(0, 0, 0, 200)
     policy.arrive(0, 1, 1, 200)
     assert [d.start_us for d in policy.decide(0).dispatches] == [(0, 55), (0, 15)]
+
+
+def test_a_transfer_of_no_length_passes_through_a_promised_span():
+    up, down = two_links()
+    hold(up, 0, 0, 10, 20)
+    assert first_fit(up, 0, down, 1, 15, 0) == 15

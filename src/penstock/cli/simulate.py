@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WARM_UP_SHARE = 0.1
 """The first tenth of the arrivals' time is left out of the figures: the pools start empty."""
 
-POLICIES = ("reservation", "reactive")
+POLICIES = ("reservation", "whole-batch", "edf", "penstock", "reactive")
 """Written out, since the verb's help must not load the simulator; a test holds it current."""
 
 

@@ -44,11 +44,17 @@ def fit(links: Links, host: int, start_us: int, length_us: int) -> int:
 
 
 @kernel
+def promised_until(links: Links, host: int) -> int:
+    """The end of the last span that a link is promised for; 0 where it is promised nothing."""
+    place = links.length[host]
+    return links.end_us[host, place - 1] if place > 0 else 0
+
+
+@kernel
 def hold(links: Links, host: int, now_us: int, start_us: int, end_us: int) -> None:
     """Reserve the free span ``[start_us, end_us)``; spans that ended by ``now_us`` are forgotten."""
     if start_us == end_us:
         return
-    links.until_us[host] = max(links.until_us[host], end_us)
     _forget(links, host, now_us)
     if links.length[host] == links.start_us.shape[1]:
         # No room: the earliest gap counts as taken, which promises less than there is, never more.

@@ -130,7 +130,7 @@ class _Run:
     def receive(self, stage: int, size: int, sender: int | None, host: int, ready_us: int) -> int:
         """When the input has arrived on ``host``."""
         transfer_us = int(self.table.transfer_us[stage, size])
-        if sender is None or sender == host:
+        if sender is None or sender == host or transfer_us == 0:
             return ready_us + transfer_us
         busy = self.uplinks[sender] + self.downlinks[host]
         sent_us = first_free(busy, ready_us, transfer_us)

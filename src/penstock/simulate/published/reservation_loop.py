@@ -15,7 +15,7 @@ import numpy as np
 
 from penstock.record import Outcome
 from penstock.schedule.kernel import NONE, ONE, kernel
-from penstock.schedule.link_kernels import fit, hold
+from penstock.schedule.link_kernels import fit, hold, promised_until
 from penstock.schedule.state import Links
 from penstock.schedule.table import I64
 from penstock.simulate.published.fleet import Fleet, Pools
@@ -192,7 +192,7 @@ def _pick(
     size = fleet.worker_first[stage + 1] - fleet.worker_first[stage]
     place, best, best_until_us = first, first, NEVER_US
     for _ in range(size):
-        until_us = uplinks.until_us[fleet.uplink[pools.worker[stage, place]]]
+        until_us = promised_until(uplinks, fleet.uplink[pools.worker[stage, place]])
         if until_us < best_until_us:
             best, best_until_us = place, until_us
         place = place + 1 if place + 1 < size else 0
