@@ -108,9 +108,9 @@ def test_a_drop_takes_the_rest_of_its_request_along():
 def test_a_batch_ends_with_its_last_stage():
     dispatcher, policy = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
-    dispatcher.stage_done(6, StageDone(0, 0, 0, 1, 5, 5, 6, 0))
+    dispatcher.stage_done(6, StageDone(0, 0, 0, 0, 1, 5, 5, 6, 0))
     assert dispatcher.in_flight == 1
-    dispatcher.stage_done(7, StageDone(0, 1, 1, 1, 6, 6, 7, 0))
+    dispatcher.stage_done(7, StageDone(0, 0, 1, 1, 1, 6, 6, 7, 0))
     assert dispatcher.in_flight == 0
     assert ("complete", 6, 0, 0) in policy.told
     assert ("complete", 7, 0, 1) in policy.told
@@ -119,8 +119,8 @@ def test_a_batch_ends_with_its_last_stage():
 def test_reports_that_overtake_each_other_reach_the_policy_in_order():
     dispatcher, policy = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
-    dispatcher.stage_done(6, StageDone(0, 1, 1, 1, 5, 5, 6, 0))
-    dispatcher.stage_done(7, StageDone(0, 0, 0, 1, 5, 5, 6, 0))
+    dispatcher.stage_done(6, StageDone(0, 0, 1, 1, 1, 5, 5, 6, 0))
+    dispatcher.stage_done(7, StageDone(0, 0, 0, 0, 1, 5, 5, 6, 0))
     completions = [call for call in policy.told if call[0] == "complete"]
     assert completions == [("complete", 6, 0, 0), ("complete", 6, 0, 1)]
     assert dispatcher.in_flight == 0
@@ -143,7 +143,7 @@ def test_a_dead_worker_takes_what_it_held_or_may_not_have_handed_on(worker, stag
     dispatcher, policy = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
     for stage in range(stages_done):
-        dispatcher.stage_done(6, StageDone(0, stage, stage, 1, 5, 5, 6, 0))
+        dispatcher.stage_done(6, StageDone(0, 0, stage, stage, 1, 5, 5, 6, 0))
     told = dispatcher.worker_down(8, worker, "died")
     up = (0, 1) if worker == 0 else (1, 0)
     assert told == [Failed(lost, worker, "died"), Readiness((False,), up)]
@@ -155,7 +155,7 @@ def test_finished_batches_are_left_to_the_gateway():
     dispatcher, _ = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
     for stage in range(2):
-        dispatcher.stage_done(6, StageDone(0, stage, stage, 1, 5, 5, 6, 0))
+        dispatcher.stage_done(6, StageDone(0, 0, stage, stage, 1, 5, 5, 6, 0))
     assert dispatcher.worker_down(8, 1, "died")[0] == Failed((), 1, "died")
 
 

@@ -46,7 +46,7 @@ def test_stages_of_an_onnx_model_chain_and_forward(tmp_path):
     assert set(names(middle.forwarded)) == {"x", "h"}
     assert names(last.computed) == ["sum", "double"]
     assert last.forwarded == ()
-    assert spec.worker_stage == (0, 0, 1, 1, 2, 2)
+    assert spec.worker_stages == ((0,), (0,), (1,), (1,), (2,), (2,))
     assert first.latency_us == (0, 1_000, 1_100, 1_200, 1_300)
     assert spec.models[0].executors == ("onnxruntime",)
     assert not spec.models[0].is_emulated
@@ -130,7 +130,7 @@ def test_emulated_outputs_have_the_declared_shapes():
         TensorSpec("merged", "INT64", (3, -1)),
         TensorSpec("s", "BYTES", (-1, 1)),
     )
-    stage = StageSpec(0, 0, "emulated", (), declared, (), (0, 1, 1, 1))
+    stage = StageSpec(0, 0, (0, 1), "emulated", (), declared, (), (0, 1, 1, 1))
     outputs = make_executor(stage).run({}, 2)
     assert {name: (array.shape, array.dtype.str) for name, array in outputs.items()} == {
         "y": ((2, 2), "<f4"),
