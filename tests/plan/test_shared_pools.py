@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from shared_plans import two_models
 
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.files import read_json, validate
 from penstock.plan.checker import check_plan
+from penstock.plan.difference import difference
 from penstock.plan.dispatch import dispatch_table
+from penstock.plan.explain import explain
 from penstock.plan.plan import Plan
+from penstock.plan.ppipe_export import plan_document
+from penstock.plan.replan import replan
 from penstock.plan.shared_pools import pools_of, stage_pools, with_shared_pools
 from penstock.plan.store import save_plan
+from shared_plans import two_models
 
 
 def test_stages_of_one_class_share_and_place_get_one_pool():
@@ -98,3 +102,32 @@ def test_the_field_is_kept_in_the_file_and_old_files_have_none(tmp_path):
     document = read_json(tmp_path / "plan.json")
     assert document.pop("shared_pools") is True
     assert validate(Plan, document, tmp_path).shared_pools is False
+
+
+def test_a_difference_counts_the_pieces_that_each_worker_holds():
+    """Eight workers with a piece each; shared, every one holds the other model's too."""
+    plan, profiles = two_models()
+    shared = with_shared_pools(plan, profiles)
+    found = difference(plan, shared)
+    assert (len(found.stays), len(found.moves), len(found.starts), len(found.stops)) == (8, 0, 8, 0)
+    assert difference(shared, shared).loads == 0
+
+
+def test_an_explanation_names_the_shared_pools():
+    plan, profiles = two_models()
+    assert explain(plan, profiles).shared_pools == []
+    first, last = explain(with_shared_pools(plan, profiles), profiles).shared_pools
+    assert (first.device_class, first.place, first.workers) == ("a", 0, 4)
+    assert first.stages == ("m p0 [0, 1)", "n p0 [0, 1)")
+    assert last.stages == ("m p0 [1, 2)", "n p0 [1, 2)")
+    # Planned rates take all that two devices of 100/s give.
+    assert (first.used, last.used) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_what_cannot_take_shared_pools_says_so():
+    plan, profiles = two_models()
+    shared = with_shared_pools(plan, profiles)
+    with pytest.raises(BadInputError, match="shares its pools, but replanning"):
+        replan(shared, shared.scenario, profiles)
+    with pytest.raises(BadInputError, match="share their pools, but in the artifact's format"):
+        plan_document(shared, profiles)

@@ -49,6 +49,11 @@ PLANNER_NAMES = ("penstock", "np", "dart-r", "even")  # a test holds this agains
     show_default=True,
     help="Relative distance between plan and proven bound that is near enough.",
 )
+@click.option(
+    "--shared-pools",
+    is_flag=True,
+    help="Let stages of one class, share and place share their workers; refused where memory forbids.",
+)
 @force_option
 @json_option
 def command(
@@ -57,6 +62,7 @@ def command(
     planner_name: str,
     time_limit_s: float,
     gap: float,
+    shared_pools: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -66,15 +72,20 @@ def command(
     the least hourly cost. Exit status 3: no plan exists; the reason says why, and the nearest SLO, or the part
     of the demand, that would do.
 
+    Pools are chosen without regard to --shared-pools, which says who may use them: each worker then holds every
+    piece of its pool, of all models. That helps some plans and hurts others; simulate both.
+
     \b
     Example:
       penstock plan scenario.yaml -o plan.json
       penstock plan scenario.yaml --planner np
+      penstock plan scenario.yaml --shared-pools -o shared.json
     """
     from penstock.files import refuse_overwrite
     from penstock.plan.planner import SearchLimits
     from penstock.plan.planners import PLANNERS
     from penstock.plan.scenario import load_profiles, load_scenario
+    from penstock.plan.shared_pools import with_shared_pools
     from penstock.plan.store import relocated, save_plan
 
     if output is not None:
@@ -83,6 +94,8 @@ def command(
     profiles = load_profiles(scenario, scenario_path.parent)
     planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
     plan = planner.plan(scenario, profiles).solution
+    if shared_pools:
+        plan = with_shared_pools(plan, profiles)
     if output is not None:
         plan = relocated(plan, scenario_path.parent, output.parent)
         save_plan(plan, output, profiles, force=force)
@@ -107,6 +120,8 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"objective  {plan.objective:.4f} {_unit(plan)}")
     click.echo(f"bound      {plan.bound:.4f} (no plan of this space passes it)")
     click.echo(f"gap        {plan.gap:.2e}, {plan.status}")
+    if plan.shared_pools:
+        click.echo("pools      shared: a worker serves every stage of its class, share and place")
     click.echo(f"solved in  {plan.stats['solve_seconds']:.2f} s")
 
 

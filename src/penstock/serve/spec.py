@@ -115,7 +115,8 @@ class ServerSpec(msgspec.Struct, frozen=True):
 
     def stage_at(self, pipeline: int, place: int) -> StageSpec:
         """The stage at ``place`` of a ``pipeline``, which counts over the plan."""
-        return self.stages[self.table["stage_first"][pipeline] + place]
+        first: int = self.table["stage_first"][pipeline]
+        return self.stages[first + place]
 
     def dispatch_table(self) -> DispatchTable:
         """The table for the policy, int64 arrays."""
