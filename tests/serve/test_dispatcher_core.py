@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.schedule.journal import replay
@@ -14,6 +15,8 @@ from penstock.schedule.table import DispatchTable
 from penstock.serve.dispatcher.core import Dispatcher
 from penstock.serve.dispatcher.journal import JournalFile, read_journal
 from penstock.serve.messages import Arrive, Assign, Dropped, Failed, Hop, Readiness, StageDone, StageFailed
+from penstock.serve.rows import BatchRows
+from penstock.serve.spec import ServerSpec, StageSpec, plain_table
 from penstock.units import NEVER_US
 
 LATE_US = 1_000
@@ -80,6 +83,28 @@ def running(*decisions):
 def test_not_ready_before_every_stage_has_a_worker():
     dispatcher = Dispatcher(Scripted(), two_stage_table(), 0, late_us=0)
     assert dispatcher.worker_up(1, 0, "a") == [Readiness((False,), (1, 0))]
+
+
+def test_a_stage_is_ready_while_its_pool_has_any_worker():
+    """Both stages on one pool of two: either worker alone serves the model."""
+    table = two_stage_table()._replace(stage_pool=column(0, 0))
+    dispatcher = Dispatcher(Scripted(), table, 0, late_us=0)
+    assert dispatcher.worker_up(1, 1, "b") == [Readiness((True,), (1, 1))]
+    assert dispatcher.worker_up(2, 0, "a") == [Readiness((True,), (2, 2))]
+    assert dispatcher.worker_down(3, 1, "died")[1] == Readiness((True,), (1, 1))
+
+
+def test_rows_say_what_ran_whoever_ran_it(tmp_path):
+    """Worker 0 is planned for the first model, and runs a batch of the other's pipeline, which is its first."""
+    stages = [StageSpec(model, 0, (0, 1), "emulated", (), (), (), (0, 1)) for model in (0, 1)]
+    table = plain_table(make_table([(9, [Pipeline(1, [Stage([1], [0])])])] * 2))
+    spec = ServerSpec((), tuple(stages), ((0, 1), (0, 1)), table)
+    rows = BatchRows(spec)
+    rows.add(StageDone(5, 1, 0, 0, 1, 10, 20, 30, 4))
+    rows.save(tmp_path)
+    with np.load(tmp_path / "batches.npz") as columns:
+        found = {name: columns[name].tolist() for name in ("batch", "model", "pipeline", "stage", "worker")}
+    assert found == {"batch": [5], "model": [1], "pipeline": [0], "stage": [0], "worker": [0]}
 
 
 def test_a_dispatch_becomes_a_route():
