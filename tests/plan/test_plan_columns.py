@@ -16,7 +16,7 @@ from penstock.plan.pricing import cost_of, fastest, near_best, price
 from penstock.plan.program import Fleet, relax
 from penstock.plan.rounding import round_up
 from penstock.plan.template_space import TemplateSpace
-from penstock.plan.templates import Templates, feasible_templates, join
+from penstock.plan.templates import Templates, join, list_templates
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S
 
@@ -114,7 +114,7 @@ class TestListing:
     @settings(deadline=None, max_examples=60)
     def test_walking_the_graph_finds_what_plain_loops_find(self, made):
         [space] = made
-        templates = feasible_templates(space)
+        templates = list_templates(space)
         found = keys(templates, space)
         assert len(found) == len(set(found))
         assert set(found) == listed_plainly(space)
@@ -152,7 +152,7 @@ class TestPricing:
     def test_it_is_the_least_cost_of_all_listed(self, made, weights):
         [space] = made
         device_price = np.array(weights[: space.sample_us.shape[1]], dtype=float)
-        listed, priced = feasible_templates(space), price(space, device_price)
+        listed, priced = list_templates(space), price(space, device_price)
         if not len(listed):
             assert priced.cost == np.inf
             return
@@ -175,7 +175,7 @@ class TestPricing:
     @settings(deadline=None, max_examples=40)
     def test_the_fastest_is_the_least_latency_without_a_limit(self, made):
         [space] = made
-        listed = feasible_templates(TemplateSpace(**{**vars(space), "limit_us": 1e12}))
+        listed = list_templates(TemplateSpace(**{**vars(space), "limit_us": 1e12}))
         assert fastest(space).latency_us.tolist() == pytest.approx(np.sort(listed.latency_us)[:1].tolist())
 
 
@@ -183,7 +183,7 @@ class TestRelaxation:
     @given(spaces(models=2), st.lists(st.integers(0, 30), min_size=3, max_size=3), st.floats(0.2, 5.0))
     @settings(deadline=None, max_examples=100)
     def test_its_bound_is_that_of_all_templates_listed(self, made, counts, weight):
-        listed = [feasible_templates(space) for space in made]
+        listed = [list_templates(space) for space in made]
         if not all(len(part) for part in listed):
             return
         classes = made[0].sample_us.shape[1]
@@ -193,7 +193,7 @@ class TestRelaxation:
         fleet = Fleet(count, np.array([1.0, weight]))
         found, every = relax_spaces(made, fleet, gap=1e-9), relax(join(listed), fleet)
         assert found.prices.bound == pytest.approx(every.bound, rel=1e-6)
-        assert found.objective == pytest.approx(every.bound, rel=1e-6)
+        assert found.value == pytest.approx(every.bound, rel=1e-6)
         # The prices are feasible duals that prove the bound: no template is cheaper than a request's price.
         assert found.prices.device @ count == pytest.approx(found.prices.bound, rel=1e-6)
         assert found.prices.rate @ fleet.weight == pytest.approx(1.0, rel=1e-6)
@@ -203,7 +203,7 @@ class TestRelaxation:
     @given(spaces(models=2))
     @settings(deadline=None, max_examples=40)
     def test_stopped_early_it_is_still_a_bound(self, made):
-        listed = [feasible_templates(space) for space in made]
+        listed = [list_templates(space) for space in made]
         if not all(len(part) for part in listed):
             return
         fleet = Fleet(np.arange(2, 2 + made[0].sample_us.shape[1]), np.ones(2))
@@ -217,7 +217,7 @@ class TestNearBest:
     @settings(deadline=None, max_examples=60)
     def test_it_holds_exactly_the_templates_within_the_loss(self, made, loss):
         [space] = made
-        listed = feasible_templates(space)
+        listed = list_templates(space)
         if not len(listed):
             return
         prices = relax_spaces(made, total(space), gap=1e-9).prices
@@ -246,7 +246,7 @@ class TestRounding:
     def templates(self) -> Templates:
         profile = toy_profile("m", {("a", 1): [[10_000], [10_000]], ("a", 2): [[15_000], [15_000]]})
         classes = {"a": DeviceClass(count=9, max_share=2)}
-        return feasible_templates(space_of(profile, classes, 1e6, max_stages=2))
+        return list_templates(space_of(profile, classes, 1e6, max_stages=2))
 
     @given(st.lists(st.floats(0, 500), min_size=6, max_size=6), st.integers(1, 40))
     @settings(deadline=None, max_examples=60)

@@ -4,14 +4,15 @@ Dantzig-Wolfe's loop, with the bound of Lagrange (Lübbecke and Desrosiers, "Sel
 Operations Research 53(6), 2005, sections 2 and 3): solve the relaxation over the columns known, price all templates at
 its device prices, add the cheapest, until pricing finds none that is cheaper than the relaxation believes.
 
-At any device prices ``p >= 0``, every plan of objective ``z`` serves ``weight[m] * z`` of model ``m`` at no less than
-``cheapest[m](p)`` a request from devices worth ``sum(p * count)``; so
+At any device prices ``p``, no less than the devices' own costs, a plan serves every request of model ``m`` at no less
+than ``cheapest[m](p)``. So, whatever the columns,
 
-    z <= sum(p * count) / sum(weight * cheapest(p)),
+    throughput <= sum(p * count) / sum(weight * cheapest(p)),
+    cost       >= sum(weight * cheapest(p)) - sum((p - cost) * count):
 
-whatever the columns: stopping early still leaves a bound on every plan. The prices of the best bound, scaled so
-that the devices are worth the bound, are feasible duals of the full relaxation. One column a (model, batch) and round
-settles the largest instances in about five rounds; damping the prices between rounds only slowed that.
+stopping early still leaves a bound on every plan, and the prices of the best bound are feasible duals of the full
+relaxation. One column a (model, batch) and round settles the largest instances in about five rounds; damping the
+prices between rounds only slowed that.
 
 Work does not depend on how many devices there are.
 """
@@ -20,9 +21,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,13 +45,13 @@ class Relaxation:
     """The relaxation over all templates of every space, or a bound on it.
 
     ``prices``: its bound covers every template. ``columns`` and ``rate_rps`` (columns,): a solution with split workers,
-    whose objective is ``objective``; ``rounds`` of pricing led to it.
+    whose value is ``value``; ``rounds`` of pricing led to it.
     """
 
     prices: Prices
     columns: Templates
     rate_rps: F64
-    objective: float
+    value: float
     rounds: int
 
 
@@ -59,7 +60,8 @@ def relax_spaces(
 ) -> Relaxation:
     """The relaxation over all templates of ``spaces``, one a model, to a relative ``gap`` or the time limit.
 
-    Every space must hold a feasible template (:func:`penstock.plan.pricing.price` tells).
+    Every space must hold a feasible template (:func:`penstock.plan.pricing.price` tells). Where even split workers
+    cannot meet the demands, the bound is minus infinity.
     """
     deadline = time.perf_counter() + time_limit_s
     with ThreadPoolExecutor(THREADS) as pool:
@@ -69,26 +71,47 @@ def relax_spaces(
 
         no_limit = np.full(len(spaces), np.inf)
         first = [model for device_price in _first_prices(fleet) for model in priced(device_price, no_limit)]
-        master = Master(fleet, join([model.columns for model in first]))
-        best: Prices | None = None
-        for rounds in itertools.count(1):
-            answer = master.solve()
-            models = priced(answer.device_price, answer.request_price)
-            found = bound_at(answer.device_price, fleet, models)
-            best = found if best is None or found.bound < best.bound else best
-            new = _cheaper(models, answer)
-            is_closed = not len(new) or relative_gap(answer.objective, best.bound) <= gap
-            if is_closed or time.perf_counter() > deadline:
-                return Relaxation(best, master.columns, answer.rate_rps, answer.objective, rounds)
-            master.add(new)
+        throughput = replace(fleet, hourly_cost=None)
+        found = _generate(throughput, join([model.columns for model in first]), priced, gap, deadline)
+        if fleet.hourly_cost is None:
+            return found
+        if found.value < 1.0:
+            # Demands are weights here: what cannot be met even split has a throughput below 1.
+            classes, models = len(fleet.count), len(fleet.weight)
+            return replace(found, prices=Prices(-np.inf, np.zeros(classes), np.zeros(models)))
+        return _generate(fleet, found.columns, priced, gap, deadline)
+
+
+def _generate(
+    fleet: Fleet,
+    columns: Templates,
+    priced: Callable[[F64, F64], list[Priced]],
+    gap: float,
+    deadline: float,
+) -> Relaxation:
+    """The loop, from ``columns`` that serve every model, and every demand."""
+    master = Master(fleet, columns)
+    best: Prices | None = None
+    for rounds in itertools.count(1):
+        answer = master.solve()
+        models = priced(answer.device_price, answer.request_price)
+        found = bound_at(answer.device_price, fleet, models)
+        best = found if best is None or found.bound < best.bound else best
+        new = _cheaper(models, answer)
+        is_closed = not len(new) or relative_gap(answer.value, best.bound) <= gap
+        if is_closed or time.perf_counter() > deadline:
+            return Relaxation(best, master.columns, answer.rate_rps, answer.value, rounds)
+        master.add(new)
     raise AssertionError("unreachable: every round adds columns or returns")
 
 
 def bound_at(device_price: F64, fleet: Fleet, priced: Sequence[Priced]) -> Prices:
-    """The bound at ``device_price`` (classes,), with those prices scaled to it."""
+    """The bound at ``device_price`` (classes,), for throughput with those prices scaled to it."""
     cheapest = np.array([model.cost for model in priced])
     spent = float(fleet.weight @ cheapest)
-    worth = float(device_price @ fleet.count)
+    worth = float((device_price - fleet.device_cost) @ fleet.count)
+    if fleet.hourly_cost is not None:
+        return Prices(worth - spent, device_price, cheapest)
     if spent <= 0.0:
         return Prices(np.inf, device_price, cheapest)
     return Prices(worth / spent, device_price / spent, cheapest / spent)

@@ -45,10 +45,11 @@ def _workers(templates: Templates, rate_rps: F64) -> I64:
 
 
 def _fits(templates: Templates, workers: I64, fleet: Fleet) -> bool:
-    """Whether the devices suffice, those of a group holding workers of one share each."""
+    """Whether the devices suffice, each holding workers of one group and one share only."""
     t, s = np.nonzero(workers)
     device_class, share = templates.device_class[t, s], templates.share[t, s]
-    group = np.column_stack([device_class, share, templates.model[t], s])
+    owner = (0 * t, 0 * t) if fleet.share_devices else (templates.model[t], s)
+    group = np.column_stack([device_class, share, *owner])
     distinct, at = np.unique(group, axis=0, return_inverse=True)
     held = np.zeros(len(distinct), dtype=np.int64)
     np.add.at(held, at, workers[t, s])

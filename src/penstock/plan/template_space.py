@@ -152,24 +152,27 @@ def _spans(profile: Profile, cluster: Cluster, units: Sequence[tuple[str, int]])
     tables = [profile.table(name, share) for name, share in units]
     widest = max((table.max_batch for table in tables), default=1)
     spans = np.full((len(units), n + 1, n + 1, widest), np.inf)
-    need = {
-        (start, stop): _memory_bytes(profile, start, stop, np.arange(1, widest + 1))
-        for start, stop in itertools.combinations(range(n + 1), 2)
-    }
+    start, stop = np.triu_indices(n + 1, 1)
+    need: F64 | None = None
     for u, ((name, share), table) in enumerate(zip(units, tables, strict=True)):
+        before = np.concatenate([np.zeros((1, table.max_batch)), np.cumsum(table.latency_us, axis=0)])
+        spans[u, start, stop, : table.max_batch] = np.maximum(before[stop] - before[start], 1.0)
         memory_gb = cluster.device_classes[name].memory_gb
-        for start, stop in itertools.combinations(range(n + 1), 2):
-            spans[u, start, stop, : table.max_batch] = table.span_us(start, stop)
-            if memory_gb is not None:
-                spans[u, start, stop, need[start, stop] * share > memory_gb * 1e9] = np.inf
+        if memory_gb is not None:
+            need = _memory_bytes(profile, np.arange(1, widest + 1)) if need is None else need
+            spans[u][need * share > memory_gb * 1e9] = np.inf
     return spans
 
 
-def _memory_bytes(profile: Profile, start: int, stop: int, batches: I64) -> F64:
-    """Parameters of the span, and its largest activation for each batch."""
-    blocks = profile.blocks[start:stop]
-    fixed = sum(block.parameter_bytes for block in blocks)
-    return fixed + max(block.peak_activation_bytes for block in blocks) * batches.astype(np.float64)
+def _memory_bytes(profile: Profile, batches: I64) -> F64:
+    """Parameters of every span, and its largest activation for each batch: (blocks + 1, blocks + 1, batches)."""
+    n = len(profile.blocks)
+    need = np.zeros((n + 1, n + 1, len(batches)))
+    for start, stop in itertools.combinations(range(n + 1), 2):
+        blocks = profile.blocks[start:stop]
+        largest = max(block.peak_activation_bytes for block in blocks)
+        need[start, stop] = sum(block.parameter_bytes for block in blocks) + largest * batches
+    return need
 
 
 def _transfers(profile: Profile, bandwidth_gbps: F64) -> F64:
@@ -190,28 +193,23 @@ def _arcs(
     # Neither the model's input nor its output is a transfer between stages.
     link_us[[0, n]] = 0.0
     level = level_of_class[device_class]
-    rows: list[tuple[int, int, int, int, int, int, int]] = []
-    for start, link, u in itertools.product(range(n), range(levels), range(len(share))):
-        own = int(level[u])
-        if link > own or (start == 0 and link != own):
-            continue
-        node = (start * levels + link) * levels + own
-        rows += [
-            (node, (stop * levels + min(own, after)) * levels + after, u, start, stop, link, min(own, after))
-            for stop in range(start + 1, n)
-            for after in range(levels)
-        ]
-        rows.append((node, n * levels * levels, u, start, n, link, 0))
-    table = np.array(rows, dtype=np.int64).reshape(-1, 7)
-    node, target, unit, begin, stop, before, behind = table[np.argsort(table[:, 0], kind="stable")].T
+    grid = (np.arange(n), np.arange(1, n + 1), np.arange(levels), np.arange(levels), np.arange(len(share)))
+    every = np.stack([axis.ravel() for axis in np.meshgrid(*grid, indexing="ij")])
+    begin, stop, before, after, unit = every
+    # A link is no faster than either end; the first and the last stage have none on one side.
+    fits_before = np.where(begin == 0, before == level[unit], before <= level[unit])
+    real = np.flatnonzero((begin < stop) & fits_before & ((stop < n) | (after == 0)))
+    from_node = (begin * levels + before) * levels + level[unit]
+    begin, stop, before, after, unit = every[:, real[np.argsort(from_node[real], kind="stable")]]
+    behind = np.where(stop < n, np.minimum(level[unit], after), 0)
     batch = np.arange(1, span_us.shape[-1] + 1)[:, None]
     inference = span_us[unit, begin, stop].T
     after_us = link_us[stop, behind]
     on_link = per_host[unit] * np.maximum(link_us[begin, before], after_us)
     return StageArcs(
         levels=levels,
-        first=np.searchsorted(node, np.arange(n * levels * levels + 2)),
-        target=target,
+        first=np.searchsorted(np.sort(from_node[real]), np.arange(n * levels * levels + 2)),
+        target=(stop * levels + behind) * levels + after,
         unit=unit,
         stop=stop,
         latency_us=np.ascontiguousarray(inference + batch * after_us),

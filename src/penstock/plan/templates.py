@@ -126,10 +126,10 @@ def enumerate_templates(
         max_share=max_share,
         model=model,
     )
-    return feasible_templates(space)
+    return list_templates(space)
 
 
-def feasible_templates(space: TemplateSpace) -> Templates:
+def list_templates(space: TemplateSpace) -> Templates:
     """All feasible templates of ``space``, by batch."""
     free = np.zeros(space.arcs.target.shape)
     parts = [no_templates()]
