@@ -18,7 +18,7 @@ import numpy as np
 from penstock.plan.path_kernels import cheapest_path, completions, least_cost, paths
 from penstock.plan.program import Prices
 from penstock.plan.template_space import TemplateSpace
-from penstock.plan.templates import F64, Templates, join, no_templates, templates_of
+from penstock.plan.templates import F64, Templates, join, no_templates, templates_by_batch, templates_of
 from penstock.units import US_PER_S
 
 LADDER = 2.0
@@ -90,15 +90,15 @@ def near_best(space: TemplateSpace, prices: Prices, loss: float, most: int) -> t
 def _within(space: TemplateSpace, prices: Prices, loss: float, most: int) -> Templates | None:
     by_arc = _cost(space, prices.device)
     limit = float(prices.rate[space.model]) * (1.0 + loss)
-    parts, room = [no_templates()], most
+    every, room = [], most
     for batch in space.batches.tolist():
         graph = space.graph(batch, by_arc[batch - 1], limit)
         found, is_all = paths(graph, completions(graph), room)
         if not is_all:
             return None
         room -= len(found)
-        parts.append(templates_of(space, np.full(len(found), batch), found))
-    return replace(join(parts), seen=space.size)
+        every.append(found)
+    return replace(templates_by_batch(space, every), seen=space.size)
 
 
 def _cost(space: TemplateSpace, device_price: F64) -> F64:

@@ -132,12 +132,17 @@ def enumerate_templates(
 def list_templates(space: TemplateSpace) -> Templates:
     """All feasible templates of ``space``, by batch."""
     free = np.zeros(space.arcs.target.shape)
-    parts = [no_templates()]
+    found = []
     for batch in space.batches.tolist():
         graph = space.graph(batch, free)
-        found, _ = paths(graph, completions(graph), NO_LIMIT)
-        parts.append(templates_of(space, np.full(len(found), batch), found))
-    return replace(join(parts), seen=space.size)
+        found.append(paths(graph, completions(graph), NO_LIMIT)[0])
+    return replace(templates_by_batch(space, found), seen=space.size)
+
+
+def templates_by_batch(space: TemplateSpace, found: Sequence[I64]) -> Templates:
+    """The feasible templates along the paths ``found`` at each batch, from 1 on."""
+    batch = np.repeat(space.batches[: len(found)], [len(path) for path in found])
+    return templates_of(space, batch, np.concatenate(found))
 
 
 def templates_of(space: TemplateSpace, batch: I64, path: I64) -> Templates:
