@@ -29,7 +29,7 @@ from penstock.plan.scenario import PlannerSettings, Scenario, ServedModel
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
 PARTS = {
-    "classes": [(4, 3, 10, devices, 0.01, 30.0) for devices in (100, 200, 400, 1000, 2000, 10_000)],
+    "classes": [(4, 3, 10, devices, 0.01, 30.0) for devices in (100, 200, 400, 1000, 2000, 4000, 10_000)],
     "models": [(6, 4, 50, 10_000, 0.02, 180.0)],
     "devices": [
         (4, 3, 3, devices, 0.05, 30.0) for devices in (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
@@ -80,7 +80,7 @@ def row(
     classes: int, stages: int, models: int, devices: int, gap: float, within_s: float, *, seed: int
 ) -> str:
     scenario, profiles = synthetic(classes, stages, models, BLOCKS, devices, seed)
-    result, seconds = plan(scenario, profiles, SearchLimits(gap, 0.8 * within_s))
+    result, seconds = plan(scenario, profiles, SearchLimits(gap, 0.9 * within_s))
     stats = result.stats
     pipelines = sum(len(model.pipelines) for model in result.solution.models)
     return (

@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_plans import toy_profile
+from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import Cluster, DeviceClass
+from penstock.plan.budget import budgets, fleet_of
+from penstock.plan.checker import check_plan
 from penstock.plan.columns import relax_spaces
+from penstock.plan.covers import Configurations, cover, promising
+from penstock.plan.planner import SearchLimits
+from penstock.plan.pools import PoolPlanner, template_spaces
 from penstock.plan.pricing import cost_of, fastest, near_best, price
 from penstock.plan.program import Fleet, relax
 from penstock.plan.rounding import round_up
+from penstock.plan.space_search import search_spaces
 from penstock.plan.template_space import TemplateSpace
 from penstock.plan.templates import Templates, join, list_templates
 from penstock.profile.table import Profile
@@ -200,6 +206,22 @@ class TestRelaxation:
         for m, part in enumerate(listed):
             assert cost_of(part, found.prices.device).min() >= found.prices.rate[m] * (1 - 1e-9)
 
+    @given(spaces(models=2), st.lists(st.floats(0.1, 5.0), min_size=3, max_size=3), st.floats(1.0, 3000.0))
+    @settings(deadline=None, max_examples=60)
+    def test_so_is_the_bound_on_the_cost_of_a_demand(self, made, costs, demand):
+        listed = [list_templates(space) for space in made]
+        if not all(len(part) for part in listed):
+            return
+        classes = made[0].sample_us.shape[1]
+        fleet = Fleet(
+            np.arange(2, 2 + classes), np.array([1.0, 0.5]) * demand, hourly_cost=np.array(costs[:classes])
+        )
+        found, every = relax_spaces(made, fleet, gap=1e-9), relax(join(listed), fleet)
+        assert found.prices.bound == pytest.approx(every.bound, rel=1e-6)
+        if np.isfinite(every.bound):
+            for m, part in enumerate(listed):
+                assert cost_of(part, found.prices.device).min() >= found.prices.rate[m] * (1 - 1e-9)
+
     @given(spaces(models=2))
     @settings(deadline=None, max_examples=40)
     def test_stopped_early_it_is_still_a_bound(self, made):
@@ -272,3 +294,104 @@ class TestRounding:
         workers = round_up(templates, rate, Fleet(np.array([3]), np.ones(1)))
         assert workers.sum() == 3
         assert round_up(templates, rate, Fleet(np.array([2]), np.ones(1))).sum() == 2
+
+
+class TestCovers:
+    def two_sizes(self) -> Configurations:
+        # 60/s for 1 device, 100/s for 1.5: one class.
+        return Configurations(
+            template=np.array([0, 1]),
+            workers=np.array([[1], [3]]),
+            rate_rps=np.array([60.0, 100.0]),
+            devices=np.array([[1.0], [1.5]]),
+        )
+
+    @pytest.mark.parametrize(
+        ("demand", "counts"),
+        [(60, [1, 0]), (61, [0, 1]), (101, [2, 0]), (121, [1, 1]), (161, [0, 2]), (201, [2, 1])],
+    )
+    def test_the_cheapest_choice_that_covers_the_demand(self, demand, counts):
+        # By hand: 201 is served by 60 + 60 + 100 for 3.5; 100 + 100 falls short, 60 * 4 costs 4.
+        assert cover(self.two_sizes(), demand, np.ones(1)).tolist() == counts
+
+    def test_none_where_nothing_counts(self):
+        assert cover(self.two_sizes(), 1e9, np.ones(1)) is None
+
+    @given(spaces(), st.integers(1, 30))
+    @settings(deadline=None, max_examples=30)
+    def test_promising_configurations_serve_what_they_say(self, made, most):
+        [space] = made
+        templates = list_templates(space)
+        if not len(templates):
+            return
+        fleet = total(space)
+        prices = relax_spaces(made, fleet).prices
+        found = promising(templates, 0, most * 50.0, prices, fleet)
+        used = templates.share[found.template] > 0
+        pool = found.workers * np.where(used, templates.worker_rps[found.template], 0.0)
+        assert (np.where(used, pool, np.inf).min(axis=1) >= found.rate_rps * (1 - 1e-8)).all()
+        assert (found.rate_rps <= most * 50.0 * (1 + 1e-9)).all()
+        assert (found.devices <= fleet.count).all()
+
+
+class TestPlanner:
+    """The planner with a limit of no listed templates, against itself with all listed."""
+
+    def scenario(self, **settings):
+        rng = np.random.default_rng(5)
+        classes = {
+            name: DeviceClass(count=6, max_share=2, hourly_cost=1.0 + c) for c, name in enumerate("abc")
+        }
+        profiles = {
+            f"m{m}": toy_profile(
+                f"m{m}",
+                {
+                    (name, share): (
+                        rng.integers(500, 3000, (5, 1)) * np.array([1.0, 1.6]) * (1 + 0.9 * (share - 1))
+                    )
+                    .astype(int)
+                    .tolist()
+                    for name in classes
+                    for share in (1, 2)
+                },
+                boundary_bytes=[50_000] * 6,
+            )
+            for m in range(2)
+        }
+        models = [toy_model(name, 12_000, weight=1.0 + m) for m, name in enumerate(profiles)]
+        made = toy_scenario(classes, models, max_stages=3)
+        return made.model_copy(update={"planner": made.planner.model_copy(update=settings)}), profiles
+
+    @pytest.mark.parametrize("share_devices", [True, False])
+    def test_throughput(self, monkeypatch, share_devices):
+        scenario, profiles = self.scenario(share_devices=share_devices)
+        limits = SearchLimits(gap=0.04, time_limit_s=2.0)
+        listed = PoolPlanner(limits).plan(scenario, profiles)
+        monkeypatch.setattr("penstock.plan.pools.MOST_LISTED", 0)
+        priced = PoolPlanner(limits).plan(scenario, profiles)
+        check_plan(priced.solution, profiles)
+        assert priced.stats["templates_seen"] == listed.stats["templates_seen"]
+        assert priced.stats["relaxation"] == pytest.approx(listed.stats["relaxation"], rel=1e-3)
+        assert priced.bound >= listed.objective
+        assert listed.bound >= priced.objective >= 0.93 * listed.objective
+
+    def test_cost(self, monkeypatch):
+        scenario, profiles = self.scenario(objective="cost")
+        models = [model.demanding(900.0) for model in scenario.models]
+        scenario = scenario.model_copy(update={"models": models})
+        limits = SearchLimits(gap=0.1, time_limit_s=2.0)
+        listed = PoolPlanner(limits).plan(scenario, profiles)
+        monkeypatch.setattr("penstock.plan.pools.MOST_LISTED", 0)
+        priced = PoolPlanner(limits).plan(scenario, profiles)
+        check_plan(priced.solution, profiles)
+        assert priced.bound <= listed.objective
+        assert listed.bound <= priced.objective <= 1.1 * listed.objective
+
+    def test_a_demand_past_all_devices_is_proven_to_be(self):
+        scenario, profiles = self.scenario(objective="cost")
+        models = [model.demanding(1e6) for model in scenario.models]
+        scenario = scenario.model_copy(update={"models": models})
+        spaces = template_spaces(scenario, profiles, budgets(scenario, profiles), max_stages=3)
+        outcome = search_spaces(spaces, fleet_of(scenario), SearchLimits(gap=0.1, time_limit_s=3.0))
+        assert not outcome.found
+        assert outcome.excludes_all

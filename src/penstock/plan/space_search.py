@@ -2,10 +2,11 @@
 
 1. The relaxation over all templates by column generation (:mod:`penstock.plan.columns`): a bound on every plan.
 2. Its solution rounded up to whole workers (:mod:`penstock.plan.rounding`): close where the fleet is large.
-3. Where that is not close enough, the integer program over the templates that lose least at the relaxation's
-   prices, from the rounded plan on.
+3. Where that is not close enough, for throughput: whole workers model by model (:mod:`penstock.plan.combine`).
+4. Where that is not, the integer program over the templates that lose least at the relaxation's
+   prices, from the known plan on.
 
-The bound is that of 1, whatever 3 leaves out.
+The bound is that of 1, whatever 3 and 4 leave out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from penstock.plan.columns import Relaxation, relax_spaces
+from penstock.plan.combine import combine
 from penstock.plan.dominance import integer_undominated
 from penstock.plan.highs import Effort
 from penstock.plan.planner import SearchLimits
@@ -37,8 +39,15 @@ RELAXATION_SHARE = 0.5
 RELAXATION_GAP = 0.01
 """Gap of the relaxation, as a share of the plan's."""
 
-MOST_LOSS = 0.1
-"""Templates that cost a tenth more than the best are of no use to a plan within a few percent."""
+MOST_LOSS = 1.0
+"""Where no plan is known, templates are looked for up to twice the best one's cost. Else those that lose less a
+request than the known plan does are enough: on large fleets more of them found worse plans in the same time."""
+
+MOST_COMBINED = 500
+"""Templates of each model that are combined."""
+
+COMBINING_SHARE = 0.9
+"""Share of the time left that combining may take."""
 
 MOST_NEAR = 30
 """Templates of each model in the integer program: more slow it down before they help."""
@@ -54,8 +63,14 @@ def search_spaces(spaces: Sequence[TemplateSpace], fleet: Fleet, limits: SearchL
     bound, nodes = relaxation.prices.bound, 0
     if math.isfinite(bound):
         templates, workers = _rounded(relaxation, fleet)
+        if fleet.hourly_cost is None and value_gap(value_of(templates, workers, fleet), bound) > limits.gap:
+            templates, workers = _with_near(spaces, relaxation, fleet, templates, workers, MOST_COMBINED)
+            rest = SearchLimits(limits.gap, COMBINING_SHARE * (deadline - time.perf_counter()))
+            workers = combine(templates, workers, fleet, relaxation.prices, rest)
+            served = np.flatnonzero(workers.any(axis=1))
+            templates, workers = templates.take(served), workers[served]
         if value_gap(value_of(templates, workers, fleet), bound) > limits.gap:
-            templates, workers = _with_near(spaces, relaxation, templates, workers)
+            templates, workers = _with_near(spaces, relaxation, fleet, templates, workers, MOST_NEAR)
             effort = Effort(SOLVER_SHARE * limits.gap, deadline - time.perf_counter())
             answer = solve(templates, fleet, effort, start=workers)
             found, nodes = trimmed(templates, answer.workers), answer.nodes
@@ -82,10 +97,16 @@ def _rounded(relaxation: Relaxation, fleet: Fleet) -> tuple[Templates, I64]:
 
 
 def _with_near(
-    spaces: Sequence[TemplateSpace], relaxation: Relaxation, templates: Templates, workers: I64
+    spaces: Sequence[TemplateSpace],
+    relaxation: Relaxation,
+    fleet: Fleet,
+    templates: Templates,
+    workers: I64,
+    most: int,
 ) -> tuple[Templates, I64]:
-    """``templates`` with those near the best of every model, and ``workers`` over them."""
-    near = join([near_best(space, relaxation.prices, MOST_LOSS, MOST_NEAR)[0] for space in spaces])
+    """``templates`` with at most ``most`` near the best of every model, and ``workers`` over them."""
+    loss = min(value_gap(value_of(templates, workers, fleet), relaxation.prices.bound), MOST_LOSS)
+    near = join([near_best(space, relaxation.prices, loss, most)[0] for space in spaces])
     near = near.take(integer_undominated(near))
     every = join([templates, near])
     start = np.zeros_like(every.share)
