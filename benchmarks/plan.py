@@ -3,7 +3,9 @@
 Needs the reference data at ``../shared/data/ppipe-artifact`` from the repository's root (or a folder named
 as the first argument). The reference's own objective and solver time stand beside ours.
 
-    python benchmarks/plan.py [ARTIFACT] [--repeats 5] [--time-limit 20]
+``--share-devices`` lets stages and models share devices, which the reference's rule forbids.
+
+    python benchmarks/plan.py [ARTIFACT] [--repeats 5] [--time-limit 20] [--share-devices]
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def main() -> None:
     arguments.add_argument("artifact", nargs="?", type=Path, default=ARTIFACT)
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--time-limit", type=float, default=20.0)
+    arguments.add_argument("--share-devices", action="store_true")
     given = arguments.parse_args()
     if not given.artifact.is_dir():
         print(f"{given.artifact}: no reference data, nothing to measure.")
@@ -48,7 +51,9 @@ def main() -> None:
         )
         for name, scenario in imported.scenarios.items():
             reference = imported.plans.get(f"{name}-{REFERENCE_SUFFIX[planner]}")
-            result, seconds = measured(planner, limits, scenario, profiles, given.repeats)
+            asked = scenario.planner.model_copy(update={"share_devices": given.share_devices})
+            asked_scenario = scenario.model_copy(update={"planner": asked})
+            result, seconds = measured(planner, limits, asked_scenario, profiles, given.repeats)
             print(row(name, scenario, result, seconds, reference), flush=True)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         2**20 if sys.platform == "darwin" else 2**10
