@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -38,13 +39,15 @@ def toy_scenario(
     *,
     bandwidth_gbps: float = 10.0,
     max_stages: int = 2,
+    share_devices: bool = False,
+    objective: Literal["throughput", "cost"] = "throughput",
 ) -> Scenario:
-    """A scenario with gathering of a batch switched on as published."""
+    """A scenario with gathering of a batch switched on, and devices kept apart, as published."""
     return Scenario(
         version=1,
         cluster=Cluster(bandwidth_gbps=bandwidth_gbps, device_classes=dict(classes)),
         models=list(models),
-        planner=PlannerSettings(max_stages=max_stages),
+        planner=PlannerSettings(max_stages=max_stages, share_devices=share_devices, objective=objective),
     )
 
 

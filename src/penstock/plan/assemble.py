@@ -8,28 +8,13 @@ import numpy as np
 
 from penstock.plan.budget import ModelBudget
 from penstock.plan.placement import place
-from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
-from penstock.plan.program import Fleet
+from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan, WorkerPlacement
 from penstock.plan.scenario import Scenario
-from penstock.plan.templates import F64, I64, Templates
+from penstock.plan.templates import I64, Templates
+from penstock.plan.value import rates_of
 from penstock.profile.table import Profile
 from penstock.result import Result, Status, relative_gap
 from penstock.units import transfer_us, whole_us
-
-
-def objective_of(templates: Templates, workers: I64, fleet: Fleet) -> float:
-    """Least rate / weight over models, of ``workers`` (templates, stages) whole workers."""
-    rate = np.zeros(len(fleet.weight))
-    np.add.at(rate, templates.model, _rates(templates, workers))
-    return float((rate / fleet.weight).min())
-
-
-def trimmed(templates: Templates, workers: I64) -> I64:
-    """``workers`` without those that add nothing to their pipeline's rate."""
-    rates = _rates(templates, workers)[:, None]
-    with np.errstate(invalid="ignore"):
-        need = np.ceil(rates / templates.worker_rps - 1e-9)
-    return np.where((rates > 0) & (templates.share > 0), need, 0).astype(np.int64)
 
 
 def model_plans(
@@ -40,7 +25,7 @@ def model_plans(
     budgets: Sequence[ModelBudget],
 ) -> list[ModelPlan]:
     """The pipelines of every model, largest first."""
-    rates = _rates(templates, workers)
+    rates = rates_of(templates, workers)
     plans = []
     for m, (model, budget) in enumerate(zip(scenario.models, budgets, strict=True)):
         rows = [
@@ -69,10 +54,20 @@ def proven(
     gap: float,
     stats: dict[str, float | int | str],
 ) -> Result[Plan]:
-    """The plan with its placement and proof; optimal where it is within ``gap`` of ``bound``."""
-    weights = [model.weight for model in scenario.models]
-    objective = min(model.rate_rps / weight for model, weight in zip(models, weights, strict=True))
-    bound = max(bound, objective)  # the solver proves to 1e-6, an exact sum may pass it
+    """The plan with its placement and proof; optimal where it is within ``gap`` of ``bound``.
+
+    ``bound`` limits the scenario's objective: from above for throughput, from below for cost.
+    """
+    placement = place(models, scenario.cluster, share_devices=scenario.planner.share_devices)
+    # The solver proves to 1e-6, and an exact sum may pass that.
+    if scenario.planner.objective == "cost":
+        objective = hourly_cost(placement, scenario)
+        bound = min(bound, objective)
+    else:
+        objective = min(
+            rate.rate_rps / asked.weight for rate, asked in zip(models, scenario.models, strict=True)
+        )
+        bound = max(bound, objective)
     distance = relative_gap(objective, bound)
     status = Status.OPTIMAL if distance <= gap else Status.FEASIBLE
     plan = Plan(
@@ -84,18 +79,16 @@ def proven(
         stats=stats,
         scenario=scenario,
         models=models,
-        placement=place(models, scenario.cluster),
+        placement=placement,
     )
     return Result(plan, status, objective, bound, distance, stats)
 
 
-def _rates(templates: Templates, workers: I64) -> F64:
-    """The rate of every template's pipeline: its least stage's."""
-    pool = np.where(
-        templates.share > 0, workers * np.where(templates.share > 0, templates.worker_rps, 0), np.inf
-    )
-    least: F64 = pool.min(axis=1)
-    return least
+def hourly_cost(placement: Sequence[WorkerPlacement], scenario: Scenario) -> float:
+    """What the devices that hold a worker cost an hour."""
+    used = {(worker.device_class, worker.device) for worker in placement}
+    price = {name: spec.hourly_cost or 0.0 for name, spec in scenario.cluster.device_classes.items()}
+    return sum(price[name] for name, _ in sorted(used))
 
 
 def _pipeline(

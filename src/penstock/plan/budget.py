@@ -1,7 +1,8 @@
 """Latency budgets: what each model's pipelines may take, and how long a batch takes to gather.
 
 Two figures of a scenario may be absent. A margin then is the default of
-:mod:`penstock.plan.margin`. A rate, which the gathering term divides by, is estimated:
+:mod:`penstock.plan.margin`. A rate, which the gathering term divides by, is the demand where the plan is to
+meet one at least cost, as then no more arrives. Else it is estimated:
 
 - start at batch 1, which gathers nothing, and take the rate of the linear relaxation over whole models
   (over pipelines, for a model that fits no device whole);
@@ -14,7 +15,7 @@ estimate is low on purpose: a plan that serves more gathers faster than it assum
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,9 +51,15 @@ class ModelBudget:
 
 
 def fleet_of(scenario: Scenario) -> Fleet:
-    """The scenario's device counts and weights, in its order."""
-    count = [spec.count for spec in scenario.cluster.device_classes.values()]
-    return Fleet(np.array(count, dtype=np.int64), np.array([model.weight for model in scenario.models]))
+    """The scenario's device counts, weights or demands, and costs where they count, in its order."""
+    classes = scenario.cluster.device_classes.values()
+    cost = np.array([spec.hourly_cost or 0.0 for spec in classes])
+    return Fleet(
+        count=np.array([spec.count for spec in classes], dtype=np.int64),
+        weight=np.array([model.weight for model in scenario.models]),
+        hourly_cost=cost if scenario.planner.objective == "cost" else None,
+        share_devices=scenario.planner.share_devices,
+    )
 
 
 def budgets(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[ModelBudget]:
@@ -60,7 +67,8 @@ def budgets(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[ModelBu
 
     :class:`penstock.errors.InfeasibleError` where an estimate is needed for a model that has no pipeline.
     """
-    rates = [model.estimated_rps for model in scenario.models]
+    meets_demand = scenario.planner.objective == "cost"
+    rates = [model.estimated_rps or (model.rate_rps if meets_demand else None) for model in scenario.models]
     known = _estimated(scenario, profiles, rates) if None in rates else [rate for rate in rates if rate]
     return [
         ModelBudget(model.latency_slo_us, margin_us(model), rate, _build_us(scenario, rate))
@@ -72,7 +80,7 @@ def _estimated(
     scenario: Scenario, profiles: Mapping[str, Profile], given: Sequence[float | None]
 ) -> list[float]:
     """``given`` with every absent rate estimated, by the rounds that the module describes."""
-    fleet = fleet_of(scenario)
+    fleet = replace(fleet_of(scenario), hourly_cost=None)
     build_us = [NOT_GATHERED_US if rate is None else _build_us(scenario, rate) for rate in given]
     fits_whole = [len(_whole(scenario, profiles, m, build)) > 0 for m, build in enumerate(build_us)]
     objective = 0.0

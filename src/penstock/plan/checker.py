@@ -20,6 +20,9 @@ from penstock.profile.table import Profile
 RELATIVE_TOLERANCE = 1e-6
 """Rates and gaps are floats that may have passed through text."""
 
+DEMAND_TOLERANCE = 2e-6
+"""The planner meets a demand to the last worker, which a solver decides to 1e-6."""
+
 LATENCY_TOLERANCE_US = 1.0
 """Times are whole microseconds: an SLO or a margin rounded to one may be short by one."""
 
@@ -174,17 +177,43 @@ def _sample_us(stages: Sequence[StagePlan], s: int, scenario: Scenario, profile:
 
 
 def _check_proof(plan: Plan) -> Iterator[str]:
-    weights = {model.name: model.weight for model in plan.scenario.models}
-    ratios = [model.rate_rps / weights[model.name] for model in plan.models if model.name in weights]
+    asked = {model.name: model for model in plan.scenario.models}
+    ratios = [model.rate_rps / asked[model.name].weight for model in plan.models if model.name in asked]
     if not ratios:
         return
-    if _differs(plan.objective, min(ratios)):
-        yield f"objective {plan.objective}, the least rate / weight is {min(ratios)}"
-    if plan.bound < plan.objective * (1 - RELATIVE_TOLERANCE):
-        yield f"bound {plan.bound} is below the objective {plan.objective}: it cannot be proven"
+    if plan.scenario.planner.objective == "cost":
+        yield from _check_demands(plan, asked)
+        objective, meaning, sense = _hourly_cost(plan), "the devices used cost {} an hour", -1
+    else:
+        objective, meaning, sense = min(ratios), "the least rate / weight is {}", 1
+    if _differs(plan.objective, objective):
+        yield f"objective {plan.objective}, {meaning.format(objective)}"
+    if sense * (plan.bound - plan.objective) < -RELATIVE_TOLERANCE * abs(plan.objective):
+        side = "below" if sense > 0 else "above"
+        yield f"bound {plan.bound} is {side} the objective {plan.objective}: it cannot be proven"
     gap = abs(plan.bound - plan.objective) / max(abs(plan.objective), 1e-12)
     if abs(plan.gap - gap) > RELATIVE_TOLERANCE:
         yield f"gap {plan.gap}, bound and objective give {gap}"
+
+
+def _check_demands(plan: Plan, asked: Mapping[str, ServedModel]) -> Iterator[str]:
+    """Every demand is met, and no batch gathers faster than it arrives."""
+    for model in plan.models:
+        demand_rps = asked[model.name].rate_rps if model.name in asked else None
+        if demand_rps is None:
+            continue
+        if model.rate_rps < demand_rps * (1 - DEMAND_TOLERANCE):
+            yield f"model {model.name!r}: rate_rps {model.rate_rps}, the scenario asks for {demand_rps}"
+        own_rps = asked[model.name].estimated_rps
+        if own_rps is None and (model.estimated_rps or 0.0) > demand_rps * (1 + RELATIVE_TOLERANCE):
+            yield f"model {model.name!r}: estimated_rps {model.estimated_rps}, but only {demand_rps} arrive"
+
+
+def _hourly_cost(plan: Plan) -> float:
+    """What the devices that hold a worker cost an hour."""
+    classes = plan.scenario.cluster.device_classes
+    used = {(worker.device_class, worker.device) for worker in plan.placement}
+    return sum(classes[name].hourly_cost or 0.0 for name, _ in used if name in classes)
 
 
 def _check_placement(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]:
@@ -231,7 +260,7 @@ def _check_devices(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]
         names = ", ".join(f"{w.worker} ({w.model}, 1/{w.share})" for w in workers)
         if sum(Fraction(1, w.share) for w in workers) > 1:
             yield f"{where} is double booked: workers {names} take more than the whole of it"
-        if len({(w.model, w.stage) for w in workers}) > 1:
+        if not plan.scenario.planner.share_devices and len({(w.model, w.stage) for w in workers}) > 1:
             yield f"{where} is shared by different models or stage positions: workers {names}"
         yield from _check_memory(where, workers, plan, profiles)
 

@@ -25,10 +25,10 @@ from penstock.plan.templates import Templates
 Rows = NDArray[np.intp]
 
 
-def integer_undominated(templates: Templates) -> Templates:
-    """The templates that the integer rule keeps."""
+def integer_undominated(templates: Templates) -> Rows:
+    """Rows that the integer rule keeps, ascending."""
     kept = [_sweep(templates, rows, whole_workers=True) for rows in _same_classes(templates)]
-    return templates.take(np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept])))
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
 
 
 def fractional_undominated(templates: Templates) -> Rows:

@@ -39,10 +39,30 @@ class Rows:
         self.row_upper.append(upper)
 
 
+PATIENCE_NODES = 500
+"""After so many nodes of its search tree an integer program may stop at the gap that is near enough."""
+
+FINE = 0.1
+"""Part of that gap which is aimed at until then: the first plan that is near enough is often the second best."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long an integer program runs: until the relative ``gap`` is proven, for ``time_limit_s`` at most."""
+
+    gap: float
+    time_limit_s: float
+
+
 def run(
-    rows: Rows, options: dict[str, float], start: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    rows: Rows,
+    effort: Effort | None = None,
+    start: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> Any:  # highspy ships no types
-    """HiGHS after running on ``rows``, deterministic and silent."""
+    """HiGHS after running on ``rows``, repeatably and silently.
+
+    ``start``: columns and their values in a known solution.
+    """
     import highspy
 
     program = highspy.HighsLp()
@@ -61,8 +81,12 @@ def run(
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
         program.integrality_ = [kinds[integer] for integer in rows.integer]
     highs = highspy.Highs()
-    for name, value in {"output_flag": False, "threads": 1, "random_seed": 0, **options}.items():
+    for name, value in {"output_flag": False, "threads": 1, "random_seed": 0}.items():
         highs.setOptionValue(name, value)
+    if effort is not None:
+        highs.setOptionValue("time_limit", max(effort.time_limit_s, 0.01))
+        highs.setOptionValue("mip_rel_gap", FINE * effort.gap)
+        _stop_when_near_enough(highs, effort.gap)
     if highs.passModel(program) == highspy.HighsStatus.kError:
         raise RuntimeError("HiGHS refused the program: it is malformed")
     if start is not None:
@@ -70,3 +94,33 @@ def run(
         highs.setSolution(len(columns), columns.astype(np.int32), values.astype(np.float64))
     highs.run()
     return highs
+
+
+def _stop_when_near_enough(highs: Any, gap: float) -> None:
+    """Counted in nodes, not in seconds, so that a plan does not depend on the machine."""
+    from highspy import cb
+
+    def check(_kind: object, _message: str, state: Any, reply: Any, _data: object) -> None:
+        distance = abs(state.mip_dual_bound - state.mip_primal_bound)
+        is_near = distance <= gap * abs(state.mip_primal_bound) < INFINITY
+        reply.user_interrupt = is_near and state.mip_node_count >= PATIENCE_NODES
+
+    highs.setCallback(check, None)
+    highs.startCallback(cb.HighsCallbackType.kCallbackMipInterrupt)
+
+
+def values(highs: Any, columns: int) -> NDArray[np.float64]:
+    """The values of the first ``columns`` variables in the solution found; zeros where none was found."""
+    from highspy import SolutionStatus
+
+    if highs.getInfo().primal_solution_status != SolutionStatus.kSolutionStatusFeasible:
+        return np.zeros(columns)
+    return np.array(highs.getSolution().col_value[:columns])
+
+
+def is_infeasible(highs: Any) -> bool:
+    """Whether HiGHS proved that the program has no solution."""
+    from highspy import HighsModelStatus
+
+    # Every variable of ours is bounded by rows or by its cost, so "unbounded or infeasible" is the latter.
+    return highs.getModelStatus() in (HighsModelStatus.kInfeasible, HighsModelStatus.kUnboundedOrInfeasible)

@@ -1,9 +1,9 @@
 """Placement: every worker of a plan on a share of a device, every device in a host.
 
-The planner counts devices by group, a group being the workers of one (model, stage position, device
-class), and rounds each group up to whole devices (Kong et al., "PPipe", USENIX ATC 2025, planning). So
-a device holds workers of one group only, and packing is bin packing within a group: first-fit
-decreasing, and an exact search where that needs more devices than the sum of the shares.
+A group is the workers that may share devices: all of a device class, or, by the published rule (Kong et al.,
+"PPipe", USENIX ATC 2025, planning), those of one (model, stage position, device class). Each group takes the
+fewest whole devices that hold it (:mod:`penstock.plan.packing`). Within a group, devices full of one stage's
+workers come first, and left-over workers of one stage stay together, so that few devices are mixed.
 
 Order matters to the network, which the workers of a host share. A group's devices go round-robin over
 hosts, and a stage's slots round-robin over its devices, so that consecutive workers do not share an
@@ -12,39 +12,48 @@ interface and a group's traffic is spread as evenly as the fleet allows.
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.cluster import Cluster
 from penstock.errors import InfeasibleError
+from penstock.plan.packing import pack
 from penstock.plan.plan import ModelPlan, WorkerPlacement
 
-EXACT_SEARCH_NODES = 100_000
-"""Limit of the exact packing search; reached only by mixtures of many different shares."""
+_StageKey = tuple[int, int, int]
+"""Model index, pipeline, stage."""
+
+_Group = tuple[str, int, int]
+"""Device class, model index, stage position."""
+
+_ANYONE = (-1, -1)
+"""Stands for every model and position where devices are shared."""
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """A worker before it has a place. ``stage_key`` is (model index, pipeline, stage)."""
+    """A worker before it has a place."""
 
-    stage_key: tuple[int, int, int]
+    stage_key: _StageKey
     share: int
 
 
-def place(models: Sequence[ModelPlan], cluster: Cluster) -> list[WorkerPlacement]:
+def place(
+    models: Sequence[ModelPlan], cluster: Cluster, *, share_devices: bool = False
+) -> list[WorkerPlacement]:
     """A place for every worker of ``models``, in worker order (models, pipelines, stages, slots).
 
     :class:`InfeasibleError` where the devices of a class do not suffice, naming the class and the need.
     """
-    homes: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+    homes: dict[_StageKey, list[tuple[int, int]]] = defaultdict(list)
     order = {name: _spread_order(cluster, name) for name in cluster.device_classes}
     used: dict[str, int] = defaultdict(int)
-    for (_, _, device_class), workers in _groups(models).items():
-        for device in pack(workers):
+    for (device_class, _, _), workers in _groups(models, share_devices).items():
+        for device in _packed(workers):
             if device_class not in order or used[device_class] >= len(order[device_class]):
-                raise InfeasibleError(_shortage(models, cluster, device_class))
+                raise InfeasibleError(_shortage(models, cluster, device_class, share_devices))
             number = order[device_class][used[device_class]]
             used[device_class] += 1
             for layer, worker in enumerate(device):
@@ -52,72 +61,43 @@ def place(models: Sequence[ModelPlan], cluster: Cluster) -> list[WorkerPlacement
     return list(_numbered(models, cluster, homes))
 
 
-def pack(workers: Sequence[_Worker]) -> list[list[_Worker]]:
-    """``workers`` in as few devices as found, the shares on each summing to at most 1."""
-    decreasing = sorted(workers, key=lambda worker: (worker.share, worker.stage_key))
-    unit = math.lcm(*(worker.share for worker in workers))
-    sizes = [unit // worker.share for worker in decreasing]
-    fewest = -(-sum(sizes) // unit)
-    bins = _first_fit(sizes, unit)
-    if max(bins) + 1 > fewest:
-        bins = _exact_fit(sizes, unit, fewest) or bins
-    devices: list[list[_Worker]] = [[] for _ in range(max(bins) + 1)]
-    for worker, index in zip(decreasing, bins, strict=True):
-        devices[index].append(worker)
-    return devices
-
-
-def _groups(models: Sequence[ModelPlan]) -> dict[tuple[int, int, str], list[_Worker]]:
-    """Workers by (model, stage position, device class)."""
-    groups: dict[tuple[int, int, str], list[_Worker]] = defaultdict(list)
+def _groups(models: Sequence[ModelPlan], share_devices: bool) -> dict[_Group, list[_Worker]]:
+    """Workers that may share devices, by group."""
+    groups: dict[_Group, list[_Worker]] = defaultdict(list)
     for m, model in enumerate(models):
         for p, pipeline in enumerate(model.pipelines):
             for s, stage in enumerate(pipeline.stages):
-                worker = _Worker((m, p, s), stage.share)
-                groups[m, s, stage.device_class].extend([worker] * stage.workers)
+                owner = _ANYONE if share_devices else (m, s)
+                groups[stage.device_class, *owner].extend([_Worker((m, p, s), stage.share)] * stage.workers)
     return groups
 
 
-def _first_fit(sizes: Sequence[int], unit: int) -> list[int]:
-    """The bin of each size, first fit; equal sizes never look back past the bin of the one before."""
-    free: list[int] = []
-    bins: list[int] = []
-    for k, size in enumerate(sizes):
-        start = bins[-1] if k and sizes[k - 1] == size else 0
-        index = next((i for i in range(start, len(free)) if free[i] >= size), len(free))
-        if index == len(free):
-            free.append(unit)
-        free[index] -= size
-        bins.append(index)
-    return bins
+def _packed(workers: Sequence[_Worker]) -> list[list[_Worker]]:
+    """``workers`` on the fewest devices, in the order of their stages."""
+    waiting = {
+        share: _whole_devices_first([worker for worker in workers if worker.share == share])
+        for share in {worker.share for worker in workers}
+    }
+    devices = [
+        [waiting[share].popleft() for share, number in device.items() for _ in range(number)]
+        for device in pack({share: len(held) for share, held in waiting.items()})
+    ]
+    return sorted(devices, key=lambda device: min(worker.stage_key for worker in device))
 
 
-def _exact_fit(sizes: Sequence[int], unit: int, limit: int) -> list[int] | None:
-    """Bins for decreasing ``sizes`` in ``limit`` bins, by depth-first search; None if none was found."""
-    free = [unit] * limit
-    bins: list[int] = []
-    nodes = 0
+def _whole_devices_first(workers: Sequence[_Worker]) -> deque[_Worker]:
+    """Workers on one share: those that fill devices of their own before the left-over ones of each stage."""
+    filling, left_over = [], []
+    for _, same in itertools.groupby(sorted(workers, key=_stage), key=_stage):
+        stage = list(same)
+        whole = len(stage) - len(stage) % stage[0].share
+        filling += stage[:whole]
+        left_over += stage[whole:]
+    return deque(filling + left_over)
 
-    def fit(k: int) -> bool:
-        nonlocal nodes
-        nodes += 1
-        if k == len(sizes):
-            return True
-        tried: set[int] = set()
-        for index in range(limit):
-            # Bins with the same room are interchangeable: try one of them.
-            if free[index] < sizes[k] or free[index] in tried or nodes > EXACT_SEARCH_NODES:
-                continue
-            tried.add(free[index])
-            free[index] -= sizes[k]
-            bins.append(index)
-            if fit(k + 1):
-                return True
-            bins.pop()
-            free[index] += sizes[k]
-        return False
 
-    return bins if len(sizes) < 500 and fit(0) else None  # deeper would pass Python's recursion limit
+def _stage(worker: _Worker) -> _StageKey:
+    return worker.stage_key
 
 
 def _spread_order(cluster: Cluster, device_class: str) -> list[int]:
@@ -129,7 +109,7 @@ def _spread_order(cluster: Cluster, device_class: str) -> list[int]:
 def _numbered(
     models: Sequence[ModelPlan],
     cluster: Cluster,
-    homes: dict[tuple[int, int, int], list[tuple[int, int]]],
+    homes: Mapping[_StageKey, list[tuple[int, int]]],
 ) -> Iterator[WorkerPlacement]:
     """Placements in worker order; slots take the first place of each device before any second place."""
     order = {
@@ -157,18 +137,20 @@ def _numbered(
                     worker += 1
 
 
-def _shortage(models: Sequence[ModelPlan], cluster: Cluster, device_class: str) -> str:
+def _shortage(models: Sequence[ModelPlan], cluster: Cluster, device_class: str, share_devices: bool) -> str:
     """Why a class does not suffice: what it has, and what each group needs."""
     spec = cluster.device_classes.get(device_class)
     if spec is None:
         return f"the plan uses device class {device_class!r}, which the cluster does not have. Add the class."
     needs = {
-        f"{models[m].name} stage {s}": len(pack(workers))
-        for (m, s, name), workers in _groups(models).items()
+        (m, s): len(_packed(workers))
+        for (name, m, s), workers in _groups(models, share_devices).items()
         if name == device_class
     }
-    listed = ", ".join(f"{group}: {number}" for group, number in needs.items())
+    listed = ", ".join(
+        f"{models[m].name} stage {s}: {number}" for (m, s), number in needs.items() if (m, s) != _ANYONE
+    )
     return (
-        f"the plan needs {sum(needs.values())} devices of {device_class} ({listed}), the cluster has "
-        f"{spec.count}. Add devices of that class, or plan again."
+        f"the plan needs {sum(needs.values())} devices of {device_class}{f' ({listed})' if listed else ''}, the "
+        f"cluster has {spec.count}. Add devices of that class, or plan again."
     )

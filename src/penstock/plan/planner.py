@@ -14,9 +14,12 @@ from penstock.result import Result
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """When a search may stop: at a relative ``gap`` between plan and bound, or after ``time_limit_s``."""
+    """When a search may stop: at a relative ``gap`` between plan and bound, or after ``time_limit_s``.
 
-    gap: float = 1e-4
+    A smaller gap is taken along where it comes easily.
+    """
+
+    gap: float = 1e-3
     time_limit_s: float = 60.0
 
 

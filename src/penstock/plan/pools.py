@@ -10,19 +10,20 @@ all of them (:mod:`penstock.plan.search`).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import final
 
-from penstock.errors import InfeasibleError
-from penstock.plan.assemble import model_plans, objective_of, proven, trimmed
-from penstock.plan.budget import budgets, fleet_of
+from penstock.plan.assemble import model_plans, proven
+from penstock.plan.budget import ModelBudget, budgets, fleet_of
+from penstock.plan.demand import largest_part, undecided, unmet_demand
+from penstock.plan.fill import fill
 from penstock.plan.infeasible import fleet_too_small, no_pipeline
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
 from penstock.plan.scenario import Scenario
-from penstock.plan.search import SearchOutcome, search
-from penstock.plan.templates import enumerate_templates, join
+from penstock.plan.search import search
+from penstock.plan.templates import Templates, enumerate_templates, join
 from penstock.profile.table import Profile
 from penstock.result import Result
 
@@ -54,39 +55,52 @@ def plan_templates(
     """The best plan over the templates of at most ``max_stages`` stages and shares up to ``max_share``."""
     began = time.perf_counter()
     budget = budgets(scenario, profiles)
+    templates = feasible_templates(scenario, profiles, budget, max_stages=max_stages, max_share=max_share)
+    fleet = fleet_of(scenario)
+    outcome = search(templates, fleet, limits)
+    if not outcome.found:
+        if not outcome.excludes_all:
+            raise undecided(scenario, limits.time_limit_s)
+        if fleet.hourly_cost is None:
+            raise fleet_too_small(scenario)
+
+        def throughput(asked: Scenario) -> float:
+            return plan_templates(
+                asked, profiles, limits, planner=planner, max_stages=max_stages, max_share=max_share
+            ).objective
+
+        raise unmet_demand(scenario, largest_part(scenario, throughput))
+    fills = scenario.planner.fill and fleet.hourly_cost is None
+    workers = fill(outcome, fleet, limits) if fills else outcome.workers
+    stats = {**outcome.stats, "solve_seconds": time.perf_counter() - began}
+    return proven(
+        model_plans(outcome.templates, workers, scenario, profiles, budget),
+        scenario,
+        planner=planner,
+        bound=abs(outcome.bound),
+        gap=limits.gap,
+        stats=stats,
+    )
+
+
+def feasible_templates(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    budget: Sequence[ModelBudget],
+    *,
+    max_stages: int,
+    max_share: int | None = None,
+) -> Templates:
+    """Every template of every model; :class:`penstock.errors.InfeasibleError` for a model that has none."""
     parts = []
     for m, model in enumerate(scenario.models):
         profile = profiles[model.name]
         part = enumerate_templates(
-            profile,
-            scenario.cluster,
-            budget[m].latency,
-            max_stages=max_stages,
-            max_share=max_share,
-            model=m,
+            profile, scenario.cluster, budget[m].latency, max_stages=max_stages, max_share=max_share, model=m
         )
         if not len(part):
             raise no_pipeline(
                 scenario, profile, model, budget[m].build_us, max_stages=max_stages, max_share=max_share
             )
         parts.append(part)
-    templates, fleet = join(parts), fleet_of(scenario)
-
-    def finished(outcome: SearchOutcome) -> Result[Plan]:
-        stats = {**outcome.stats, "solve_seconds": time.perf_counter() - began}
-        workers = trimmed(outcome.templates, outcome.workers)
-        if objective_of(outcome.templates, workers, fleet) <= 0.0:
-            raise fleet_too_small(scenario)
-        models = model_plans(outcome.templates, workers, scenario, profiles, budget)
-        return proven(models, scenario, planner=planner, bound=outcome.bound, gap=limits.gap, stats=stats)
-
-    outcome = search(templates, fleet, limits)
-    try:
-        return finished(outcome)
-    except InfeasibleError:
-        if not outcome.workers.any():
-            raise
-    # Mixtures of shares may need more devices than their sum (1/2 + 1/3 + 1/5 > 1): then each share gets
-    # devices of its own. The first bound holds for this smaller plan space too.
-    separate = search(templates, fleet, limits, mix_shares=False)
-    return finished(replace(separate, bound=outcome.bound))
+    return join(parts)

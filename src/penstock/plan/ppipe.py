@@ -108,7 +108,11 @@ def _scenario(file: PlanFile, profiles: Mapping[str, Profile]) -> Scenario:
             _served(file, entry, weight, profiles)
             for entry, weight in zip(file.entries, file.weights, strict=True)
         ],
-        "planner": {"max_stages": config.max_num_parts, "batch_build_factor": config.batch_build_factor},
+        "planner": {
+            "max_stages": config.max_num_parts,
+            "batch_build_factor": config.batch_build_factor,
+            "share_devices": False,  # the published rule, which the published objectives obey
+        },
     }
     return validate(Scenario, document, file.path)
 

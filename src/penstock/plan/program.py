@@ -1,17 +1,19 @@
 """The integer program over templates, and its linear relaxation, solved by HiGHS.
 
-Template ``t`` gets ``n[t, s]`` whole workers at stage ``s`` and serves ``r[t] <= n[t, s] * worker rate``.
-A group is (model, stage position, device class); ``D[g]`` is its whole devices:
+Template ``t`` gets ``n[t, s]`` whole workers at stage ``s`` and serves ``r[t] <= n[t, s] * worker rate``. A
+group is the workers that may share devices: all of a device class where the fleet shares devices, else those
+of one (model, stage position, device class). ``D[g]`` is its whole devices:
 
-    maximise  z
-    subject to  sum of r[t] over model m            >= weight[m] * z     for every model
-                sum of n[t, s] / share over group g <= D[g]              for every group
-                sum of D[g] over class c            <= count[c]          for every class
-                n, D integer,  r, z >= 0.
+    throughput:  maximise z              subject to  sum of r[t] over model m >= weight[m] * z
+    cost:        minimise cost . D       subject to  sum of r[t] over model m >= weight[m]
+    both:        sum of n[t, s] / share over group g <= D[g],  sum of D[g] over class c <= count[c],
+                 n, D integer,  r, z >= 0.
 
-This is the plan space of Kong et al., "PPipe" (USENIX ATC 2025, planning), with templates in place of
-their products of binaries. Rates are scaled so that ``z`` is near 1, where the solver's absolute
-tolerances (1e-6) are small against the gap asked for.
+This is the plan space of Kong et al., "PPipe" (USENIX ATC 2025, planning), with templates in place of their
+products of binaries; theirs is the throughput without shared devices. Where the sum of shares does not decide
+what fits on a device, whole numbers of patterns take its place (:mod:`penstock.plan.packing`). Values are of
+something to maximise: the objective ``z``, or the cost negated. Rates and values are scaled, so that the
+solver's absolute tolerances (1e-6) are small against the gap asked for.
 """
 
 from __future__ import annotations
@@ -26,24 +28,40 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.plan.highs import Rows, run
+from penstock.plan.highs import Effort, Rows, is_infeasible, run, values
+from penstock.plan.packing import packs_by_sum, patterns
 from penstock.plan.templates import F64, I64, Templates
+
+SCALED_DEMAND = 100.0
+"""Demands are scaled to this, so that the solver's tolerance is a hundredth of a millionth of each."""
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What the program shares out: ``count`` devices of each class, ``weight`` of each model."""
+    """What the program shares out, and to what end.
+
+    ``count`` devices of each class, ``weight`` of each model. With ``hourly_cost`` (classes,) the weights are
+    demands in requests per second, to be met at the least cost.
+    """
 
     count: I64
     weight: F64
+    hourly_cost: F64 | None = None
+    share_devices: bool = False
+
+    @property
+    def device_cost(self) -> F64:
+        """What using one device costs the value: (classes,), 0 for throughput."""
+        return np.zeros(len(self.count)) if self.hourly_cost is None else self.hourly_cost
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Optimum and duals of the linear relaxation: no plan's objective passes ``bound``.
+    """Optimum and duals of the linear relaxation: no plan's value passes ``bound``.
 
-    In units of the objective: ``device`` (classes,), the worth of one more device; ``rate`` (models,),
-    the worth of one request per second. ``bound`` equals the worth of all devices.
+    In units of the value: ``device`` (classes,), the price of one device, its cost included; ``rate``
+    (models,), the worth of one request per second. ``bound`` is minus infinity where even split workers
+    cannot meet the demands.
     """
 
     bound: float
@@ -53,7 +71,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Answer:
-    """Workers (templates, stages) of the best plan found, and a proven limit on the objective of any."""
+    """Workers (templates, stages) of the best plan found, and a proven limit on the value of any."""
 
     workers: I64
     bound: float
@@ -61,111 +79,170 @@ class Answer:
     nodes: int
 
 
+@dataclass(frozen=True)
+class Units:
+    """What 1 stands for in the program: of a rate (models,), and of the value."""
+
+    rate_rps: F64
+    value: float
+
+
+Uses = Mapping[tuple[int, ...], Sequence[tuple[int, int, int]]]
+"""By group (device class first): the columns that use its devices, the share, and how many workers on it."""
+
+
 def relax(templates: Templates, fleet: Fleet) -> Prices:
     """The linear relaxation over ``templates``: workers and devices may be split."""
-    scale = objective_scale(templates, fleet)
+    units = units_of(templates, fleet)
+    scaled = templates.device_rps / units.rate_rps[templates.model][:, None]
+    # A template may use a class at several stages; a row must name a column once.
+    need = np.stack(
+        [
+            np.where(templates.device_class == device_class, 1.0 / scaled, 0.0).sum(axis=1)
+            for device_class in range(len(fleet.count))
+        ],
+        axis=1,
+    )
     rows = Rows()
-    objective = rows.column(cost=1.0)
-    rate = [rows.column() for _ in range(len(templates))]
-    cover_demand(rows, templates, fleet, objective, rate)
-    scaled = templates.device_rps / (fleet.weight[templates.model] * scale)[:, None]
+    rate = [rows.column(cost=-cost) for cost in (need @ fleet.device_cost / units.value).tolist()]
+    meet_demand(rows, fleet, [np.flatnonzero(templates.model == m) for m in range(len(fleet.weight))])
     for device_class, count in enumerate(fleet.count):
-        # A template may use a class at several stages; a row must name a column once.
-        need = np.where(templates.device_class == device_class, 1.0 / scaled, 0.0).sum(axis=1)
-        rows.row([(rate[t], need[t]) for t in np.flatnonzero(need)], upper=float(count))
-    highs = run(rows, {})
-    dual = np.abs(np.array(highs.getSolution().row_dual)) * scale
+        used = np.flatnonzero(need[:, device_class])
+        rows.row([(rate[t], need[t, device_class]) for t in used], upper=float(count))
+    highs = run(rows)
     models = len(fleet.weight)
+    if is_infeasible(highs):
+        return Prices(-math.inf, np.zeros(len(fleet.count)), np.zeros(models))
+    dual = np.abs(np.array(highs.getSolution().row_dual)) * units.value
     return Prices(
-        bound=highs.getInfo().objective_function_value * scale,
-        device=dual[models:],
-        rate=dual[:models] / (fleet.weight * scale),
+        bound=highs.getInfo().objective_function_value * units.value,
+        device=fleet.device_cost + dual[models:],
+        rate=dual[:models] / units.rate_rps,
     )
 
 
-def solve(
-    templates: Templates,
-    fleet: Fleet,
-    *,
-    time_limit_s: float,
-    gap: float,
-    start: I64 | None = None,
-    mix_shares: bool = True,
-) -> Answer:
-    """The integer program over ``templates``, to a relative ``gap`` or the time limit.
+def solve(templates: Templates, fleet: Fleet, effort: Effort, *, start: I64 | None = None) -> Answer:
+    """The integer program over ``templates``.
 
-    ``start`` (templates, stages) is a plan to improve on. Without ``mix_shares`` a device holds workers of
-    one share only, which any packing can follow.
+    ``start`` (templates, stages) is a plan to improve on. No workers, and a bound of minus infinity where that
+    is proven, mean that there is no plan.
     """
     began = time.perf_counter()
-    scale = objective_scale(templates, fleet)
-    rows, worker_column = _integer_program(templates, fleet, scale, mix_shares)
-    options = {"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": gap}
+    units = units_of(templates, fleet)
+    rows, worker_column = _integer_program(templates, fleet, units)
     used = worker_column >= 0
     guess = None if start is None else (worker_column[used], start[used])
-    highs = run(rows, options, guess)
-    info = highs.getInfo()
-    value = np.array(highs.getSolution().col_value or np.zeros(len(rows.upper)))
+    highs = run(rows, effort, guess)
+    value = values(highs, len(rows.upper))
     workers = np.where(used, np.rint(value[worker_column]), 0).astype(np.int64)
-    return Answer(workers, info.mip_dual_bound * scale, time.perf_counter() - began, int(info.mip_node_count))
+    return answer_of(highs, workers, units, began)
 
 
-def objective_scale(templates: Templates, fleet: Fleet) -> float:
-    """The objective's order of magnitude: all devices on the best template of the neediest model."""
+def answer_of(highs: object, workers: I64, units: Units, began: float) -> Answer:
+    """What HiGHS proved, in units of the value; ``began`` is when the work on it did."""
+    info = highs.getInfo()  # type: ignore[attr-defined]  # highspy ships no types
+    bound = -math.inf if is_infeasible(highs) else info.mip_dual_bound * units.value
+    return Answer(workers, bound, time.perf_counter() - began, int(info.mip_node_count))
+
+
+def units_of(templates: Templates, fleet: Fleet) -> Units:
+    """Units in which demands are :data:`SCALED_DEMAND` and costs, or the throughput, are near 1."""
+    cheapest = np.full(len(fleet.weight), np.inf)
+    if fleet.hourly_cost is not None:
+        used = templates.device_class >= 0
+        unit_cost = (
+            np.where(used, fleet.hourly_cost[templates.device_class], 0.0) / templates.device_rps
+        ).sum(axis=1)
+        np.minimum.at(cheapest, templates.model, unit_cost)
+        return Units(fleet.weight / SCALED_DEMAND, float(cheapest @ fleet.weight) or 1.0)
     best = np.zeros(len(fleet.weight))
     np.maximum.at(best, templates.model, templates.device_rps.min(axis=1))
-    return float((best * fleet.count.sum() / fleet.weight).min() / len(best))
+    value = float((best * fleet.count.sum() / fleet.weight).min() / len(best))
+    return Units(fleet.weight * value, value)
 
 
-def cover_demand(rows: Rows, templates: Templates, fleet: Fleet, objective: int, rate: Sequence[int]) -> None:
-    """Every model's templates together serve its weight times the objective (rates are scaled)."""
-    for m in range(len(fleet.weight)):
-        own = [(rate[t], 1.0) for t in np.flatnonzero(templates.model == m).tolist()]
-        rows.row([(objective, -1.0), *own], lower=0.0)
-
-
-def group_key(templates: Templates, t: int, s: int, mix_shares: bool) -> tuple[int, ...]:
-    """The group of a stage's workers, device class first; workers of one group may share devices."""
-    device_class, share = int(templates.device_class[t, s]), int(templates.share[t, s])
-    group = (device_class, int(templates.model[t]), s)
-    return group if mix_shares else (*group, share)
-
-
-def share_out_devices(
-    rows: Rows, fleet: Fleet, groups: Mapping[tuple[int, ...], Sequence[tuple[int, Fraction]]]
+def meet_demand(
+    rows: Rows, fleet: Fleet, columns: Sequence[NDArray[np.int64]], rate: Sequence[F64] | None = None
 ) -> None:
-    """Give every group whole devices, within the count of its class.
+    """Every model's ``columns`` together serve its demand, or its weight times the objective.
 
-    ``groups``: by :func:`group_key`, the columns that use the group's devices, and how much of one each does.
+    ``rate``: what one unit of each column serves, in the program's units; absent: 1.
     """
-    devices: list[list[tuple[int, float]]] = [[] for _ in fleet.count]
-    for (device_class, *_), members in groups.items():
-        whole = rows.column(upper=float(fleet.count[device_class]), integer=True)
-        devices[device_class].append((whole, 1.0))
-        # Multiplied by the least common denominator, so that every coefficient is whole.
-        unit = math.lcm(*(part.denominator for _, part in members))
-        entries = [(column, float(part * unit)) for column, part in members]
-        rows.row([(whole, -float(unit)), *entries], upper=0.0)
-    for count, whole_devices in zip(fleet.count, devices, strict=True):
-        rows.row(whole_devices, upper=float(count))
+    objective = rows.column(cost=1.0) if fleet.hourly_cost is None else None
+    for m, own in enumerate(columns):
+        served = np.ones(len(own)) if rate is None else rate[m]
+        entries = list(zip(own.tolist(), served.tolist(), strict=True))
+        if objective is None:
+            rows.row(entries, lower=SCALED_DEMAND)
+        else:
+            rows.row([(objective, -1.0), *entries], lower=0.0)
 
 
-def _integer_program(
-    templates: Templates, fleet: Fleet, scale: float, mix_shares: bool
-) -> tuple[Rows, NDArray[np.int64]]:
+def group_key(templates: Templates, t: int, s: int, fleet: Fleet) -> tuple[int, ...]:
+    """The group of a stage's workers, device class first; workers of one group may share devices."""
+    device_class = int(templates.device_class[t, s])
+    return (device_class,) if fleet.share_devices else (device_class, int(templates.model[t]), s)
+
+
+def share_out_devices(rows: Rows, fleet: Fleet, units: Units, uses: Uses) -> None:
+    """Give every group of ``uses`` whole devices, within the count of its class, at their cost."""
+    of_class: list[list[tuple[int, float]]] = [[] for _ in fleet.count]
+    for (device_class, *_), members in uses.items():
+        shares = tuple(sorted({share for _, share, _ in members}))
+        cost = -float(fleet.device_cost[device_class]) / units.value
+        fills = ((),) if packs_by_sum(shares) else patterns(shares)
+        devices = [
+            rows.column(cost=cost, upper=float(fleet.count[device_class]), integer=True) for _ in fills
+        ]
+        of_class[device_class] += [(column, 1.0) for column in devices]
+        if len(devices) == 1:
+            _hold_sum(rows, devices[0], members)
+        else:
+            _hold_patterns(rows, devices, fills, shares, members)
+    for count, devices_of_class in zip(fleet.count, of_class, strict=True):
+        rows.row(devices_of_class, upper=float(count))
+
+
+def _hold_sum(rows: Rows, devices: int, members: Sequence[tuple[int, int, int]]) -> None:
+    """The parts of all workers sum to no more than the ``devices``."""
+    part: dict[int, Fraction] = defaultdict(Fraction)
+    for column, share, workers in members:
+        part[column] += Fraction(workers, share)
+    # Multiplied by the least common denominator, so that every coefficient is whole.
+    unit = math.lcm(*(share for _, share, _ in members))
+    rows.row([(devices, -float(unit)), *((column, float(p * unit)) for column, p in part.items())], upper=0.0)
+
+
+def _hold_patterns(
+    rows: Rows,
+    devices: Sequence[int],
+    fills: Sequence[tuple[int, ...]],
+    shares: Sequence[int],
+    members: Sequence[tuple[int, int, int]],
+) -> None:
+    """The workers on each share are no more than the patterns of all devices hold."""
+    for k, share in enumerate(shares):
+        on_share: dict[int, float] = defaultdict(float)
+        for column, other, workers in members:
+            if other == share:
+                on_share[column] += workers
+        held = [(device, -float(fill[k])) for device, fill in zip(devices, fills, strict=True) if fill[k]]
+        rows.row([*held, *on_share.items()], upper=0.0)
+
+
+def _integer_program(templates: Templates, fleet: Fleet, units: Units) -> tuple[Rows, NDArray[np.int64]]:
     """The program's rows, and the column of every worker count (-1 where there is no stage)."""
     rows = Rows()
-    objective = rows.column(cost=1.0)
     rate = [rows.column() for _ in range(len(templates))]
-    cover_demand(rows, templates, fleet, objective, rate)
+    meet_demand(rows, fleet, [np.flatnonzero(templates.model == m) for m in range(len(fleet.weight))])
     worker_column = np.full(templates.share.shape, -1, dtype=np.int64)
-    groups: dict[tuple[int, ...], list[tuple[int, Fraction]]] = defaultdict(list)
+    uses: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
     for t, s in np.argwhere(templates.device_class >= 0).tolist():
         share = int(templates.share[t, s])
         most = float(fleet.count[templates.device_class[t, s]] * share)
         column = worker_column[t, s] = rows.column(upper=most, integer=True)
-        scaled = templates.worker_rps[t, s] / (fleet.weight[templates.model[t]] * scale)
+        scaled = templates.worker_rps[t, s] / units.rate_rps[templates.model[t]]
         rows.row([(rate[t], 1.0), (column, -scaled)], upper=0.0)
-        groups[group_key(templates, t, s, mix_shares)].append((column, Fraction(1, share)))
-    share_out_devices(rows, fleet, groups)
+        uses[group_key(templates, t, s, fleet)].append((column, share, 1))
+    share_out_devices(rows, fleet, units, uses)
     return rows, worker_column

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,10 @@ from penstock.profile.table import Profile
 class ServedModel(StrictModel):
     """One model of a scenario. ``profile`` is a folder, relative to the file that names it.
 
-    The objective maximises the least rate / ``weight``. ``slo_margin`` is a share of the SLO, kept free for
-    queueing; ``slo_margin_us`` says the same in time. ``estimated_rps`` enters the batch-building term.
+    The objective ``throughput`` maximises the least rate / ``weight``; ``cost`` meets every ``rate_rps``. A
+    demand is a weight too: where ``rate_rps`` is given, ``weight`` equals it. ``slo_margin`` is a share of the
+    SLO, kept free for queueing; ``slo_margin_us`` says the same in time. ``estimated_rps`` enters the
+    batch-building term.
     """
 
     name: Name
@@ -26,12 +28,22 @@ class ServedModel(StrictModel):
     slo_us: int | None = Field(default=None, gt=0)
     slo_ms: float | None = Field(default=None, gt=0)
     weight: float = Field(default=1.0, gt=0)
+    rate_rps: float | None = Field(default=None, gt=0)
     slo_margin: float | None = Field(default=None, ge=0, lt=1)
     slo_margin_us: int | None = Field(default=None, ge=0)
     estimated_rps: float | None = Field(default=None, gt=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_demand_is_a_weight(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("rate_rps"), int | float):
+            return {"weight": given["rate_rps"], **given}
+        return given
+
     @model_validator(mode="after")
     def _one_unit_each(self) -> Self:
+        if self.rate_rps is not None and self.weight != self.rate_rps:
+            raise ValueError("give weight (a share of the load) or rate_rps (a demand to meet), not both")
         if (self.slo_us is None) == (self.slo_ms is None):
             raise ValueError("give the SLO once: slo_us (whole microseconds) or slo_ms")
         if self.slo_margin is not None and self.slo_margin_us is not None:
@@ -39,6 +51,10 @@ class ServedModel(StrictModel):
         if self.slo_margin_us is not None and self.slo_margin_us >= self.latency_slo_us:
             raise ValueError(f"slo_margin_us must be below the SLO ({self.latency_slo_us} us)")
         return self
+
+    def demanding(self, rate_rps: float) -> ServedModel:
+        """The same model with a demand of ``rate_rps``, which is its weight too."""
+        return self.model_copy(update={"rate_rps": rate_rps, "weight": rate_rps})
 
     @property
     def latency_slo_us(self) -> int:
@@ -54,11 +70,19 @@ class ServedModel(StrictModel):
 
 
 class PlannerSettings(StrictModel):
-    """The space to search. ``batch_build_factor`` scales the time a batch takes to gather."""
+    """The space to search, and for what. ``batch_build_factor`` scales the time a batch takes to gather.
+
+    ``objective``: ``throughput`` maximises the least rate / weight, ``cost`` meets every model's ``rate_rps``
+    at the least hourly cost. With ``share_devices`` the shares of one device may belong to different models
+    and stages; without, each (model, stage position, device class) has devices of its own, the published
+    rule. With ``fill`` devices that the worst model cannot use raise the others.
+    """
 
     max_stages: int = Field(default=2, ge=1)
     batch_build_factor: float = Field(default=1.3, ge=0)
-    objective: Literal["throughput"] = "throughput"
+    objective: Literal["throughput", "cost"] = "throughput"
+    share_devices: bool = True
+    fill: bool = True
 
 
 class Scenario(StrictModel):
@@ -74,6 +98,24 @@ class Scenario(StrictModel):
         names = [m.name for m in self.models]
         if len(set(names)) != len(names):
             raise ValueError(f"model names must differ, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _demands_are_whole(self) -> Self:
+        asked = [m.name for m in self.models if m.rate_rps is not None]
+        silent = [m.name for m in self.models if m.rate_rps is None]
+        if asked and silent:
+            raise ValueError(
+                f"{', '.join(asked)} give rate_rps, {', '.join(silent)} do not: give every model rate_rps "
+                f"(demands), or none (weights)"
+            )
+        if self.planner.objective == "cost":
+            if silent:
+                raise ValueError(f"objective cost needs a demand: give rate_rps to {', '.join(silent)}")
+            classes = self.cluster.device_classes.items()
+            unpriced = [name for name, spec in classes if spec.count and spec.hourly_cost is None]
+            if unpriced:
+                raise ValueError(f"objective cost needs prices: give hourly_cost to {', '.join(unpriced)}")
         return self
 
 

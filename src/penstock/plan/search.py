@@ -18,21 +18,23 @@ objective. Nothing is assumed of how many stages, classes, shares or models ther
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from penstock.plan.assemble import objective_of, trimmed
 from penstock.plan.dominance import fractional_undominated, integer_undominated
+from penstock.plan.highs import Effort
 from penstock.plan.losses import least_loss
 from penstock.plan.planner import SearchLimits
-from penstock.plan.program import Fleet, relax, solve
+from penstock.plan.program import Fleet, Prices, relax, solve
 from penstock.plan.refine import refine
 from penstock.plan.templates import F64, I64, Templates
-from penstock.result import relative_gap
+from penstock.plan.value import trimmed, value_gap, value_of
 
-DIRECT_TEMPLATES = 250
+DIRECT_TEMPLATES = 500
 """Up to so many templates the first program covers all."""
 
 SEED_TEMPLATES = 25
@@ -41,44 +43,56 @@ SEED_TEMPLATES = 25
 FIRST_SHARE = 0.5
 """Share of the time limit that the first program may take."""
 
-FIRST_GAP = 2e-4
-"""Where the first program does not cover all, a good plan is enough: proving it there proves nothing."""
-
 SOLVER_SHARE = 0.9
 """Share of the gap asked of the solver; the rest is for its tolerance."""
 
 
 @dataclass(frozen=True)
 class SearchOutcome:
-    """Workers (templates, stages) of the plan found over ``templates``, and a limit on every plan."""
+    """Workers (templates, stages) of the plan found over ``templates``, and a limit on every plan's value.
+
+    ``rows``: which templates these are of those searched. ``value``: the plan's, 0 or minus infinity where
+    none was found.
+    """
 
     templates: Templates
+    rows: NDArray[np.intp]
     workers: I64
+    value: float
     bound: float
+    prices: Prices
     stats: dict[str, float | int | str]
 
+    @property
+    def found(self) -> bool:
+        """Whether there is a plan that serves every model, and every demand."""
+        return bool(self.workers.any()) and math.isfinite(self.value) and self.value != 0.0
 
-def search(
-    templates: Templates, fleet: Fleet, limits: SearchLimits, *, mix_shares: bool = True
-) -> SearchOutcome:
-    """The best plan over ``templates``; every model must have one. An objective of 0 means none was found."""
+    @property
+    def excludes_all(self) -> bool:
+        """Whether the bound proves that there is none: the solver's tolerance is 1e-6 of the relaxation."""
+        return math.isinf(self.bound) or 0.0 <= self.bound <= 2e-6 * self.prices.bound
+
+
+def search(templates: Templates, fleet: Fleet, limits: SearchLimits) -> SearchOutcome:
+    """The best plan over ``templates``; every model must have one. Without workers none was found, and a
+    bound of 0 or minus infinity proves that there is none.
+    """
     deadline = time.perf_counter() + limits.time_limit_s
-    kept = integer_undominated(templates)
+    survivors = integer_undominated(templates)
+    kept = templates.take(survivors)
     prices = relax(kept.take(fractional_undominated(kept)), fleet)
+    if math.isinf(prices.bound):
+        return SearchOutcome(kept, survivors, np.zeros_like(kept.share), -math.inf, prices.bound, prices, {})
     loss = least_loss(kept, fleet, prices)
     rows = _first_rows(kept, loss, len(fleet.weight))
     covers_all = len(rows) == len(kept)
-    first = solve(
-        kept.take(rows),
-        fleet,
-        time_limit_s=FIRST_SHARE * limits.time_limit_s,
-        gap=SOLVER_SHARE * (limits.gap if covers_all else max(limits.gap, FIRST_GAP)),
-        mix_shares=mix_shares,
-    )
+    near = SOLVER_SHARE * limits.gap
+    first = solve(kept.take(rows), fleet, Effort(near, FIRST_SHARE * limits.time_limit_s))
     workers = np.zeros(kept.share.shape, dtype=np.int64)
     workers[rows] = first.workers
     workers = trimmed(kept, workers)
-    known = objective_of(kept, workers, fleet)
+    known = value_of(kept, workers, fleet)
     bound = min(prices.bound, first.bound) if covers_all else prices.bound
     stats: dict[str, float | int | str] = {
         "templates_seen": templates.seen,
@@ -88,14 +102,15 @@ def search(
         "relaxation": prices.bound,
         "milp_rounds": 1,
         "nodes": first.nodes,
+        "first_seconds": first.seconds,
     }
-    if relative_gap(known, bound) > limits.gap:
-        rest = SearchLimits(SOLVER_SHARE * limits.gap, deadline - time.perf_counter())
-        last, size = refine(workers, kept, fleet, prices, loss, rest, mix_shares=mix_shares)
-        workers, known = last.workers, objective_of(kept, last.workers, fleet)
+    if value_gap(known, bound) > limits.gap:
+        rest = Effort(near, deadline - time.perf_counter())
+        last, size = refine(workers, kept, fleet, prices, loss, rest)
+        workers, known = last.workers, value_of(kept, last.workers, fleet)
         bound = min(bound, max(known, last.bound))
         stats |= {**size, "milp_rounds": 2, "nodes": first.nodes + last.nodes}
-    return SearchOutcome(kept, workers, max(bound, known), stats)
+    return SearchOutcome(kept, survivors, workers, known, max(bound, known), prices, stats)
 
 
 def _first_rows(templates: Templates, loss: F64, models: int) -> I64:

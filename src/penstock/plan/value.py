@@ -1,0 +1,72 @@
+"""What workers are worth: the rate of every pipeline, the devices taken, and the value of the whole."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+from penstock.plan.packing import fewest_devices
+from penstock.plan.program import Fleet, group_key
+from penstock.plan.templates import F64, I64, Templates
+from penstock.result import relative_gap
+
+DEMAND_TOLERANCE = 1e-6
+"""A demand is met if the rate is short of it by no more than this part, the solver's tolerance."""
+
+
+def rates_of(templates: Templates, workers: I64) -> F64:
+    """The rate of every template's pipeline, its least stage's: (templates,)."""
+    pool = np.where(
+        templates.share > 0, workers * np.where(templates.share > 0, templates.worker_rps, 0), np.inf
+    )
+    least: F64 = pool.min(axis=1)
+    return least
+
+
+def trimmed(templates: Templates, workers: I64) -> I64:
+    """``workers`` without those that add nothing to their pipeline's rate."""
+    rates = rates_of(templates, workers)[:, None]
+    with np.errstate(invalid="ignore"):
+        need = np.ceil(rates / templates.worker_rps - 1e-9)
+    return np.where((rates > 0) & (templates.share > 0), need, 0).astype(np.int64)
+
+
+def model_rates(templates: Templates, workers: I64, models: int) -> F64:
+    """What ``workers`` (templates, stages) serve of each model: (models,)."""
+    rate = np.zeros(models)
+    np.add.at(rate, templates.model, rates_of(templates, workers))
+    return rate
+
+
+def devices_used(templates: Templates, workers: I64, fleet: Fleet) -> I64:
+    """Whole devices of each class that ``workers`` (templates, stages) take: (classes,)."""
+    on_share: dict[tuple[int, ...], dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for t, s in np.argwhere(workers > 0).tolist():
+        on_share[group_key(templates, t, s, fleet)][int(templates.share[t, s])] += int(workers[t, s])
+    used = np.zeros(len(fleet.count), dtype=np.int64)
+    for (device_class, *_), held in on_share.items():
+        used[device_class] += fewest_devices(held)
+    return used
+
+
+def value_of(templates: Templates, workers: I64, fleet: Fleet) -> float:
+    """The value of ``workers`` (templates, stages), which the program maximises.
+
+    Throughput: least rate / weight over the models. Cost: that of the devices used, negated; minus infinity
+    where a demand is not met.
+    """
+    least = float((model_rates(templates, workers, len(fleet.weight)) / fleet.weight).min())
+    if fleet.hourly_cost is None:
+        return least
+    if least < 1 - DEMAND_TOLERANCE:
+        return -math.inf
+    return -float(devices_used(templates, workers, fleet) @ fleet.hourly_cost)
+
+
+def value_gap(known: float, bound: float) -> float:
+    """The relative gap of a ``known`` value, which may be minus infinity: no plan is known."""
+    if bound <= known:
+        return 0.0
+    return math.inf if math.isinf(known) else relative_gap(known, bound)
