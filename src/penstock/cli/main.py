@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "load": ("load", "Send open-loop load to a server and measure from the intended send time."),
     "report": ("report", "Write one offline HTML page from records and plans."),
     "import": ("import_", "Bring in another project's profiles, scenarios and plans."),
+    "export": ("export", "Write a plan in another project's format."),
 }
 
 
