@@ -7,8 +7,7 @@ import pytest
 
 from penstock.errors import BadInputError
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import gamma, poisson
-from penstock.traffic.spec import parse_arrivals
+from penstock.traffic.renewal import cv_of_sigma, gamma, lognormal, poisson
 
 
 def test_rate_is_kept_at_high_rates():
@@ -20,17 +19,27 @@ def test_rate_is_kept_at_high_rates():
     assert np.all(np.diff(times_us) >= 0)
 
 
-@pytest.mark.parametrize("cv", [0.5, 1.0, 4.0])
-def test_gaps_have_the_coefficient_of_variation(cv):
-    gaps = np.diff(gamma(1_000.0, 400.0, np.random.default_rng(1), cv=cv))
+@pytest.mark.parametrize(
+    ("draw", "cv"), [(gamma, 0.5), (gamma, 1.0), (gamma, 4.0), (lognormal, 0.5), (lognormal, 2.0)]
+)
+def test_gaps_have_the_coefficient_of_variation(draw, cv):
+    gaps = np.diff(draw(1_000.0, 400.0, np.random.default_rng(1), cv=cv))
     assert gaps.mean() == pytest.approx(1_000, rel=0.03)
     assert gaps.std() / gaps.mean() == pytest.approx(cv, rel=0.03)
 
 
-def test_bursty_process_is_stationary():
+def test_lognormal_gaps_have_the_logarithm_asked_for():
+    gaps = np.diff(lognormal(10.0, 20_000.0, np.random.default_rng(4), cv=cv_of_sigma(1.5)))
+    logs = np.log(gaps[gaps > 0] / 1e6)
+    assert logs.std() == pytest.approx(1.5, rel=0.01)
+    assert logs.mean() == pytest.approx(np.log(0.1) - 1.5**2 / 2, abs=0.02)
+
+
+@pytest.mark.parametrize("draw", [gamma, lognormal])
+def test_bursty_process_is_stationary(draw):
     """The mean count is rate x time however short the window: a process begun with a gap would lack (cv^2 + 1) / 2."""
     rng = np.random.default_rng(2)
-    counts = [len(gamma(10.0, 0.5, rng, cv=4.0)) for _ in range(20_000)]
+    counts = [len(draw(10.0, 0.5, rng, cv=4.0)) for _ in range(8_000)]
     assert np.mean(counts) == pytest.approx(5.0, abs=4 * np.std(counts) / np.sqrt(len(counts)))
 
 
@@ -45,36 +54,26 @@ def test_rate_zero_has_no_arrivals():
     assert len(draw_arrivals(poisson, [0.0], 10.0, np.random.default_rng(3))) == 0
 
 
-def test_spec_names_processes():
-    rng = np.random.default_rng
-    assert np.array_equal(parse_arrivals("poisson")(9.0, 5.0, rng(1)), poisson(9.0, 5.0, rng(1)))
-    assert np.array_equal(parse_arrivals("gamma:cv=4")(9.0, 5.0, rng(1)), gamma(9.0, 5.0, rng(1), cv=4.0))
-
-
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("rate", "seconds", "cv"),
     [
-        ("uniform", "poisson, gamma:cv=4"),
-        ("", "poisson, gamma:cv=4"),
-        ("poisson:cv=2", "no options"),
-        ("gamma", "cv is missing"),
-        ("gamma:cv=x", "'x'"),
-        ("gamma:cv=-1", "> 0"),
-        ("gamma:cv=nan", "> 0"),
-        ("gamma:cv", "key=value"),
-        ("gamma:cv=1,cv=2", "once"),
-        ("gamma:shape=2", "takes cv"),
+        (-1.0, 1.0, 1.0),
+        (1.0, 0.0, 1.0),
+        (1.0, 1.0, 0.0),
+        (1.0, 1.0, 101.0),
+        (1.0, np.nan, 1.0),
+        (1.0, 1e8, 1.0),
     ],
 )
-def test_bad_specs(spec, message):
-    with pytest.raises(BadInputError, match=message):
-        parse_arrivals(spec)
-
-
-@pytest.mark.parametrize(("rate", "seconds", "cv"), [(-1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)])
-def test_bad_parameters(rate, seconds, cv):
+@pytest.mark.parametrize("draw", [gamma, lognormal])
+def test_bad_parameters(draw, rate, seconds, cv):
     with pytest.raises(BadInputError, match="must be"):
-        gamma(rate, seconds, np.random.default_rng(0), cv=cv)
+        draw(rate, seconds, np.random.default_rng(0), cv=cv)
+
+
+def test_a_draw_that_would_not_fit_in_memory_is_refused():
+    with pytest.raises(BadInputError, match="at most 500,000,000"):
+        poisson(1e9, 1.0, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

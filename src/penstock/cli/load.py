@@ -9,6 +9,7 @@ import click
 
 from penstock.cli.output import force_option, json_option, note, print_json
 from penstock.cli.summaries import print_summaries, summary_document
+from penstock.traffic.known import ARRIVALS_HELP
 
 if TYPE_CHECKING:
     from penstock.report.summary import ModelSummary
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Requests per second, one for each --model.",
 )
-@click.option("--arrivals", "spec", default="poisson", show_default=True, help="poisson | gamma:cv=4")
+@click.option("--arrivals", "spec", default="poisson", show_default=True, help=ARRIVALS_HELP)
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(

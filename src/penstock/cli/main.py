@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "profile": ("profile", "Measure a model block by block, or predict for another device."),
     "partition": ("partition", "Split a graph into stages, with a proven bound."),
     "plan": ("plan", "Choose pools of devices for the pieces of each model, with a proof."),
+    "traffic": ("traffic", "Convert traces, and see what a load is like."),
     "simulate": ("simulate", "Run a plan against arrivals, without devices."),
     "serve": ("serve", "Serve a plan behind the Open Inference Protocol."),
     "load": ("load", "Send open-loop load to a server and measure from the intended send time."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,13 @@ from numpy.typing import NDArray
 from penstock.errors import BadInputError
 
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+MOST_ARRIVALS = 500_000_000
+"""Of one draw, on average: 4 GB of times. More is a slip of units, and would end in an error of memory."""
+
+LONGEST_S = 366 * 86_400
+"""Of a run or a trace: a time beyond it is a slip of units."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,26 @@ class ArrivalProcess(Protocol):
     """Draws the arrival times of one model."""
 
     def __call__(self, rate_rps: float, seconds: float, rng: np.random.Generator) -> I64:
-        """Sorted times in microseconds within ``[0, seconds]``, ``rate_rps * seconds`` of them on average."""
+        """Sorted times in microseconds within ``[0, seconds]``, ``rate_rps * seconds`` of them on average.
+
+        Everything random comes from ``rng``. Raises :class:`BadInputError` as :func:`check_draw` does.
+        """
         ...
+
+
+def check_draw(rate_rps: float, seconds: float) -> None:
+    """Raise :class:`BadInputError` unless a process can be drawn at ``rate_rps`` over ``seconds``."""
+    if not (rate_rps >= 0 and math.isfinite(rate_rps)):
+        raise BadInputError(f"rate_rps (={rate_rps:g}) must be a number >= 0. Give requests per second.")
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise BadInputError(f"seconds (={seconds:g}) must be a number > 0. Give the length of the run.")
+    if seconds > LONGEST_S:
+        raise BadInputError(f"seconds (={seconds:g}) must be at most {LONGEST_S:,}, a year. Shorten the run.")
+    if rate_rps * seconds > MOST_ARRIVALS:
+        raise BadInputError(
+            f"{rate_rps:g} requests a second over {seconds:g} s are {rate_rps * seconds:g} arrivals, but one draw "
+            f"holds at most {MOST_ARRIVALS:,}. Lower the rate or the time."
+        )
 
 
 def draw_arrivals(
