@@ -20,8 +20,7 @@ from typing import final
 
 import numpy as np
 
-from penstock.plan.assemble import model_plans, proven, trimmed
-from penstock.plan.assemble import _rates as rates_of
+from penstock.plan.assemble import model_plans, proven
 from penstock.plan.budget import ModelBudget, fleet_of
 from penstock.plan.dominance import fractional_undominated
 from penstock.plan.infeasible import fleet_too_small, no_pipeline
@@ -31,6 +30,7 @@ from penstock.plan.program import Fleet, Prices, relax
 from penstock.plan.scenario import Scenario
 from penstock.plan.search import search
 from penstock.plan.templates import F64, I64, LatencyBudget, Templates, enumerate_templates, join
+from penstock.plan.value import model_rates
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S
 
@@ -73,10 +73,10 @@ class Candidates:
 
     def __init__(self, scenario: Scenario, profiles: Mapping[str, Profile], stages: int) -> None:
         self._profiles = profiles
-        self._fleet = fleet_of(scenario)
         self._slo_us = np.array([model.latency_slo_us for model in scenario.models], dtype=np.float64)
-        settings = scenario.planner.model_copy(update={"max_stages": stages, "batch_build_factor": 1.0})
-        bare = scenario.model_copy(update={"planner": settings})
+        settings = {"max_stages": stages, "batch_build_factor": 1.0, "share_devices": True}
+        bare = scenario.model_copy(update={"planner": scenario.planner.model_copy(update=settings)})
+        self._fleet = fleet_of(bare)
         rates = np.array([model.estimated_rps or np.inf for model in scenario.models])
         for _ in range(ESTIMATE_ROUNDS):
             self._rates = rates
@@ -102,12 +102,10 @@ class Candidates:
         found = search(
             self._tasted(kept, taste), replace(self._fleet, weight=np.array(weights, dtype=np.float64)), limits
         )
-        workers = trimmed(found.templates, found.workers)
-        rate = rates_of(found.templates, workers)
-        tasted = np.bincount(found.templates.model, rate, minlength=len(choice))
-        if not tasted.all():
+        if not found.found:
             raise fleet_too_small(self._scenario)
-        plan = self._plan(self._tasted(found.templates, taste, back=True), workers, margin)
+        tasted = model_rates(found.templates, found.workers, len(choice))
+        plan = self._plan(self._tasted(found.templates, taste, back=True), found.workers, margin)
         return Planned(plan, choice, tuple(tasted.tolist()))
 
     @property
@@ -116,12 +114,12 @@ class Candidates:
         return self._fleet.count.astype(np.float64)
 
     def devices_held(self, plan: Plan) -> F64:
-        """Devices of each class that each model holds a part of: (models, classes)."""
+        """Devices of each class that each model holds, parts by their size: (models, classes)."""
         names = list(self._scenario.cluster.device_classes)
         index = {model.name: m for m, model in enumerate(plan.models)}
         held = np.zeros((len(index), len(names)))
-        for model, device_class, _ in {(w.model, w.device_class, w.device) for w in plan.placement}:
-            held[index[model], names.index(device_class)] += 1
+        for worker in plan.placement:
+            held[index[worker.model], names.index(worker.device_class)] += 1.0 / worker.share
         return held
 
     def _slack(self, templates: Templates) -> F64:
