@@ -21,6 +21,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Choose pools of devices for the pieces of each model, with a proof."),
     "traffic": ("traffic", "Convert traces, and see what a load is like."),
     "simulate": ("simulate", "Run a plan against arrivals, without devices."),
+    "sweep": ("sweep", "Find the largest load at which a plan holds a target attainment."),
+    "compare": ("compare", "Compare planners and policies, each at its own best margin."),
     "serve": ("serve", "Serve a plan behind the Open Inference Protocol."),
     "load": ("load", "Send open-loop load to a server and measure from the intended send time."),
     "report": ("report", "Write one offline HTML page from records and plans."),

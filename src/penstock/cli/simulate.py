@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from penstock.record import Record
     from penstock.report.summary import ModelSummary
 
-WARM_UP_SHARE = 0.1
-"""The first tenth of the arrivals' time is left out of the figures: the pools start empty."""
-
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -70,7 +67,7 @@ def command(
 ) -> None:
     """Run PLAN against arrivals, without devices.
 
-    Every model is offered LOAD times its planned rate, all at once. Figures leave out the first tenth
+    Every model is offered LOAD times its planned rate (the verified one, where it has one), all at once. Figures leave out the first tenth
     of the time (warm-up); the record keeps everything.
 
     \b
@@ -94,7 +91,7 @@ def command(
     plan = loaded.plan
     begin = time.perf_counter()
     arrivals = draw_arrivals(
-        process, [load_factor * m.rate_rps for m in plan.models], seconds, _generator(seed)
+        process, [load_factor * m.offered_rps for m in plan.models], seconds, _generator(seed)
     )
     record = simulate(
         dispatch_table(plan, loaded.profiles),
@@ -128,6 +125,7 @@ def _generator(seed: int) -> Any:
 def _figures(plan: Plan, record: Record, seconds: float, wall_seconds: float) -> _Outcome:
     from penstock.report.summary import summarise
     from penstock.report.utilisation import utilisation, utilisation_by_class
+    from penstock.simulate.trial import WARM_UP_SHARE
     from penstock.units import us_from_seconds
 
     stop_us = us_from_seconds(seconds)
@@ -163,6 +161,8 @@ def _show(outcome: _Outcome, as_json: bool) -> None:
 
 
 def _document(outcome: _Outcome) -> dict[str, Any]:
+    from penstock.simulate.trial import WARM_UP_SHARE
+
     return {
         "models": [summary_document(summary) for summary in outcome.summaries],
         "utilisation": outcome.utilisation,

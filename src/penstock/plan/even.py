@@ -26,7 +26,7 @@ import numpy as np
 
 from penstock.errors import InfeasibleError
 from penstock.plan.apportion import apportion
-from penstock.plan.assemble import model_plans, trimmed
+from penstock.plan.assemble import model_plans
 from penstock.plan.baseline import refuse_cost, ruled
 from penstock.plan.budget import budgets
 from penstock.plan.infeasible import no_pipeline
@@ -34,6 +34,7 @@ from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
 from penstock.plan.scenario import Scenario
 from penstock.plan.templates import I64, Templates, enumerate_templates, join
+from penstock.plan.value import trimmed
 from penstock.profile.table import Profile
 from penstock.result import Result
 

@@ -38,3 +38,6 @@ class Score:
 
 Evaluate = Callable[[Plan], Score]
 """Measures the rates that a plan holds, all its models served at once."""
+
+Attainments = Callable[[Plan, Sequence[float]], Sequence[float]]
+"""Measures each model's attainment at the given rates, all models served at once."""

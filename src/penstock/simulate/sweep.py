@@ -101,7 +101,9 @@ class Search:
         else:
             self.high = min(self.high, self.next_rps)
         # Attainment is not quite monotone on one sample path: the lowest rate that failed decides.
-        self.low = min(self.low, max((r for r, *_ in self.tried if r < self.high and r <= self.low), default=0.0))
+        self.low = min(
+            self.low, max((r for r, *_ in self.tried if r < self.high and r <= self.low), default=0.0)
+        )
         self.next_rps = self._next()
 
     def held(self) -> Held:
@@ -134,7 +136,9 @@ class Search:
         if self.low not in ends or self.high not in ends:
             return self.low
         y_low, y_high = (
-            math.log((ends[rate][0][seeds].sum() + 0.5) / ((1 - self.target) * ends[rate][1][seeds].sum() + 0.5))
+            math.log(
+                (ends[rate][0][seeds].sum() + 0.5) / ((1 - self.target) * ends[rate][1][seeds].sum() + 0.5)
+            )
             for rate in (self.low, self.high)
         )
         if y_high <= y_low:

@@ -90,7 +90,9 @@ class Candidates:
 
         :class:`InfeasibleError` where the choice leaves a model without pipeline or device.
         """
-        margin, taste, stages = (np.array([getattr(one, name) for one in choice]) for name in ("margin", "taste", "stages"))
+        margin, taste, stages = (
+            np.array([getattr(one, name) for one in choice]) for name in ("margin", "taste", "stages")
+        )
         all_slack = self._slack(self._templates)
         model = self._templates.model
         rows = (all_slack >= margin[model]) & (self._templates.stages <= stages[model])
@@ -98,9 +100,13 @@ class Candidates:
         for m in range(len(choice)):
             if not (kept.model == m).any():
                 served = self._scenario.models[m]
-                raise no_pipeline(self._scenario, self._profiles[served.name], served, US_PER_S / self._rates[m])
+                raise no_pipeline(
+                    self._scenario, self._profiles[served.name], served, US_PER_S / self._rates[m]
+                )
         found = search(
-            self._tasted(kept, taste), replace(self._fleet, weight=np.array(weights, dtype=np.float64)), limits
+            self._tasted(kept, taste),
+            replace(self._fleet, weight=np.array(weights, dtype=np.float64)),
+            limits,
         )
         if not found.found:
             raise fleet_too_small(self._scenario)
@@ -129,12 +135,16 @@ class Candidates:
         """``templates`` with their rates as ``taste`` (models,) counts them, or ``back`` from that."""
         own = taste[templates.model]
         factor = (1.0 + own * self._slack(templates)) / (1.0 + own)
-        return replace(templates, worker_rps=templates.worker_rps * (1.0 / factor if back else factor)[:, None])
+        return replace(
+            templates, worker_rps=templates.worker_rps * (1.0 / factor if back else factor)[:, None]
+        )
 
     def _plan(self, templates: Templates, workers: I64, margin: F64) -> Plan:
         margins_us = [int(share * slo) for share, slo in zip(margin, self._slo_us, strict=True)]
         models = [
-            model.model_copy(update={"slo_margin": None, "slo_margin_us": own_us, "estimated_rps": float(rate)})
+            model.model_copy(
+                update={"slo_margin": None, "slo_margin_us": own_us, "estimated_rps": float(rate)}
+            )
             for model, own_us, rate in zip(self._scenario.models, margins_us, self._rates, strict=True)
         ]
         scenario = self._scenario.model_copy(update={"models": models})
@@ -143,7 +153,9 @@ class Candidates:
             for model, own_us, rate in zip(models, margins_us, self._rates, strict=True)
         ]
         plans = model_plans(templates, workers, scenario, self._profiles, budget)
-        return proven(plans, scenario, planner=PLANNER_NAME, bound=self.prices.bound, gap=0.0, stats={}).solution
+        return proven(
+            plans, scenario, planner=PLANNER_NAME, bound=self.prices.bound, gap=0.0, stats={}
+        ).solution
 
 
 def _templates(scenario: Scenario, profiles: Mapping[str, Profile], build_us: F64) -> Templates:

@@ -1,0 +1,87 @@
+"""A plan that holds its target: searched with a judge, then verified on arrivals that the search never saw.
+
+The rates a search reports are those of the best of many noisy measurements, and so a little too good. The plan states
+only what it held on fresh seeds, all models at once: by construction it holds the target at load 1.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from penstock.errors import InfeasibleError
+from penstock.plan.closed_loop.choices import Candidates
+from penstock.plan.closed_loop.search import GRID, ROUNDS, ChoiceSearch, Measured
+from penstock.plan.plan import Plan, Verification, Verified
+from penstock.plan.scenario import Scenario
+from penstock.plan.score import Attainments, Evaluate
+from penstock.profile.table import Profile
+
+BACK_OFF = 0.005
+"""A rate that fresh seeds do not confirm is lowered by this share, until they do."""
+
+MOST_BACK_OFFS = 60
+
+
+def plan_to_hold(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    *,
+    evaluate: Evaluate,
+    confirm: Attainments,
+    verification: Verification,
+    rounds: int = ROUNDS,
+    watch: Callable[[Measured], None] = lambda measured: None,
+) -> Plan:
+    """The plan that holds ``verification.target`` at the highest rates found, with those rates verified.
+
+    ``evaluate`` measures plans during the search, ``confirm`` attainments on fresh seeds, as ``verification`` says.
+    Margins and estimates that ``scenario`` states are not used: choosing them is what this is for. The plan's
+    ``bound`` is the fluid one, without margin. :class:`InfeasibleError` where a model has no pipeline within its SLO, or
+    nothing holds the target.
+    """
+    began = time.perf_counter()
+    best = search_to_hold(scenario, profiles, evaluate=evaluate, rounds=rounds, watch=watch)
+    rates = [model.held_rps for model in best.score.models]
+    plan = verified(best.planned.plan, rates, confirm, verification)
+    return plan.model_copy(update={"stats": {"solve_seconds": time.perf_counter() - began}})
+
+
+def search_to_hold(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    *,
+    evaluate: Evaluate,
+    rounds: int = ROUNDS,
+    watch: Callable[[Measured], None] = lambda measured: None,
+) -> Measured:
+    """The plan that holds most by ``evaluate``, not verified: see :func:`plan_to_hold`."""
+    stages = max(scenario.planner.max_stages, *(one.stages for one in GRID))
+    candidates = Candidates(scenario, profiles, stages)
+    weights = [model.weight for model in scenario.models]
+    return ChoiceSearch(candidates, weights, evaluate, watch).run(GRID, rounds)
+
+
+def verified(
+    plan: Plan, rates_rps: Sequence[float], confirm: Attainments, verification: Verification
+) -> Plan:
+    """``plan`` with the highest rates up to ``rates_rps`` that ``confirm`` finds to hold, all models at once."""
+    rates = list(rates_rps)
+    for _ in range(MOST_BACK_OFFS):
+        attained = confirm(plan, rates)
+        if min(attained) >= verification.target:
+            break
+        rates = [
+            rate if share >= verification.target else rate * (1 - BACK_OFF)
+            for rate, share in zip(rates, attained, strict=True)
+        ]
+    else:
+        raise InfeasibleError(
+            f"fresh seeds do not confirm {verification.target:.1%} at {1 - BACK_OFF:.1%}^{MOST_BACK_OFFS} of the rates found. "
+            f"Search with more seeds or seconds."
+        )
+    models = [
+        model.model_copy(update={"verified": Verified(rate_rps=rate, attainment=float(share))})
+        for model, rate, share in zip(plan.models, rates, attained, strict=True)
+    ]
+    return plan.model_copy(update={"models": models, "verification": verification})
