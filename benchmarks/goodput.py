@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,8 @@ from penstock.plan.ppipe import read_plans
 from penstock.plan.scenario import Scenario
 from penstock.profile.ppipe import read_profiles
 from penstock.profile.table import Profile
-from penstock.simulate.contest import CLOSED_LOOP, Contest, Rules, contest
+from penstock.report.contest import contest_document
+from penstock.simulate.contest import CLOSED_LOOP, Rules, contest
 from penstock.simulate.simulator import POLICIES
 from penstock.simulate.trial import Trial
 from penstock.traffic.spec import parse_arrivals
@@ -56,24 +56,12 @@ def main() -> None:
     names = [name for name in imported.scenarios if name.startswith("maf19-")]
     cases = [names[int(k)] for k in given.cases.split(",")] if given.cases else names
     for arrivals in given.arrivals.split(","):
-        rows = [
-            cached(
-                given.cache
-                / f"{short(name, imported.scenarios[name])}-{arrivals}-{given.policy}-{given.seconds:g}.json".replace(
-                    ":", "_"
-                ),
-                partial(
-                    measured,
-                    imported.scenarios[name],
-                    profiles,
-                    imported.plans[f"{name}-ppipe"],
-                    arrivals,
-                    given,
-                ),
-                short(name, imported.scenarios[name]),
-            )
-            for name in cases
-        ]
+        rows = []
+        for name in cases:
+            scenario, label = imported.scenarios[name], short(name, imported.scenarios[name])
+            stem = f"{label}-{arrivals}-{given.policy}-{given.seconds:g}".replace(":", "_")
+            make = partial(measured, scenario, profiles, imported.plans[f"{name}-ppipe"], arrivals, given)
+            rows.append(cached(given.cache / f"{stem}.json", make, label))
         table(arrivals, rows)
 
 
@@ -103,75 +91,51 @@ def measured(
         return Trial(process, policy, given.seconds, seeds)
 
     rules = Rules(0.99, partial(trial, (0, 1)), partial(trial, (100, 101, 102, 103)))
-    found = contest(
-        scenario, profiles, rules, baselines=BASELINES, closed_loop=(given.policy,), published=published
+    return contest_document(
+        contest(
+            scenario, profiles, rules, baselines=BASELINES, closed_loop=(given.policy,), published=published
+        )
     )
-    return document(found)
-
-
-def document(found: Contest) -> dict[str, Any]:
-    return {
-        "fluid_rps": found.fluid_rps,
-        "systems": {
-            entry.name: {
-                "planner": entry.planner,
-                "margin": entry.margin,
-                "goodput_rps": entry.goodput_rps,
-                "ratio": found.ratio(entry),
-                "load_factors": [
-                    one.held_rps / model.rate_rps
-                    for one, model in zip(entry.score.models, entry.plan.models, strict=True)
-                ],
-                "per_weight_rps": [
-                    one.held_rps / model.weight
-                    for one, model in zip(entry.score.models, entry.plan.scenario.models, strict=True)
-                ],
-            }
-            for entry in (found.published, *found.entries)
-        },
-    }
 
 
 def table(arrivals: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    systems = list(rows[0]["systems"])
+    """One row a scenario: ratio to the published system (margin, least load factor), of the best baseline, of the fluid."""
+    print(f"\n{arrivals}: goodput at 99%, ratio to the published system (margin, least load factor)")
+    columns = [f"{name} ({system['policy'][:4]})" for name, system in by_planner(rows[0]).items()]
     print(
-        f"\n{arrivals}: goodput at 99%, ratio to the published plan and policy (its load factor in the first column)"
+        f"{'scenario':20}"
+        + "".join(f"{name:>24}" for name in columns)
+        + f"{'/ best':>8}{'/ fluid':>8}{'cpu s':>7}"
     )
-    print(
-        f"{'scenario':24}"
-        + "".join(f"{name:>26}" for name in systems)
-        + f"{'of best':>9}{'of fluid':>9}{'cpu s':>7}"
-    )
-    gains, shares, ratios = [], [], {name: [] for name in systems}
+    gains, shares = [], []
     for row in rows:
-        held = {name: one["ratio"] for name, one in row["systems"].items()}
-        ours = max(one["ratio"] for one in row["systems"].values() if one["planner"] == CLOSED_LOOP)
-        best = max(one["ratio"] for one in row["systems"].values() if one["planner"] != CLOSED_LOOP)
-        gains.append(ours / best)
-        shares.append(
-            max(one["goodput_rps"] for one in row["systems"].values() if one["planner"] == CLOSED_LOOP)
-            / row["fluid_rps"]
+        systems = by_planner(row)
+        ours = systems[CLOSED_LOOP]
+        gains.append(
+            ours["ratio"] / max(one["ratio"] for name, one in systems.items() if name != CLOSED_LOOP)
         )
-        for name in systems:
-            ratios[name].append(held.get(name, math.nan))
-        first = min(next(iter(row["systems"].values()))["load_factors"])
-        cells = [f"{first:26.3f}"] + [
-            f"{held[name]:14.3f} ({'-' if one['margin'] is None else one['margin']}, {min(one['load_factors']):.2f})".rjust(
-                26
-            )
-            for name, one in list(row["systems"].items())[1:]
-        ]
-        print(
-            f"{row['scenario']:24}"
-            + "".join(cells)
-            + f"{gains[-1]:9.3f}{shares[-1]:9.3f}{row['cpu_seconds']:7.0f}"
-        )
+        shares.append(ours["share_of_fluid"])
+        cells = "".join(f"{cell(system):>24}" for system in systems.values())
+        print(f"{row['scenario']:20}{cells}{gains[-1]:8.3f}{shares[-1]:8.3f}{row['cpu_seconds']:7.0f}")
+    means = [
+        statistics.geometric_mean(by_planner(row)[name]["ratio"] for row in rows)
+        for name in by_planner(rows[0])
+    ]
     print(
-        f"{'geometric mean':24}"
-        + "".join(f"{statistics.geometric_mean(ratios[name]):26.3f}" for name in systems)
-        + f"{statistics.geometric_mean(gains):9.3f}{statistics.geometric_mean(shares):9.3f}"
+        f"{'geometric mean':20}"
+        + "".join(f"{mean:24.3f}" for mean in means)
+        + f"{statistics.geometric_mean(gains):8.3f}{statistics.geometric_mean(shares):8.3f}"
     )
     print(f"aims: {AIMS}")
+
+
+def by_planner(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {system["planner"]: system for system in row["systems"]}
+
+
+def cell(system: Mapping[str, Any]) -> str:
+    margin = "own" if system["margin"] is None else system["margin"]
+    return f"{system['ratio']:.3f} ({margin}, {min(one['load_factor'] for one in system['models']):.2f})"
 
 
 if __name__ == "__main__":

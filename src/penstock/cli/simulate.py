@@ -67,8 +67,8 @@ def command(
 ) -> None:
     """Run PLAN against arrivals, without devices.
 
-    Every model is offered LOAD times its planned rate (the verified one, where it has one), all at once. Figures leave out the first tenth
-    of the time (warm-up); the record keeps everything.
+    Every model is offered LOAD times its planned rate (the verified one, where it has one), all at once.
+    Figures leave out the first tenth of the time (warm-up); the record keeps everything.
 
     \b
     Example:

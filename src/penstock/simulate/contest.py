@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from penstock.errors import InfeasibleError
 from penstock.plan.closed_loop.choices import Candidates
@@ -103,9 +104,8 @@ def contest(
         )
     entries = [tuned_entry(scenario, profiles, rules, planner, policy) for planner, policy in baselines]
     for policy in closed_loop:
-        found = search_to_hold(
-            scenario, profiles, evaluate=lambda plan, policy=policy: rules.tuned(plan, profiles, policy)
-        )
+        judge = partial(rules.tuned, profiles=profiles, policy=policy)
+        found = search_to_hold(scenario, profiles, evaluate=judge)
         entries.append(rules.entry(found.planned.plan, profiles, CLOSED_LOOP, policy, None))
     fluid = Candidates(scenario, profiles, max(3, scenario.planner.max_stages)).prices.bound
     first = rules.entry(reference, profiles, PUBLISHED, PUBLISHED_POLICY, DEFAULT_MARGIN)

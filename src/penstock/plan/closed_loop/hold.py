@@ -1,7 +1,7 @@
 """A plan that holds its target: searched with a judge, then verified on arrivals that the search never saw.
 
-The rates a search reports are those of the best of many noisy measurements, and so a little too good. The plan states
-only what it held on fresh seeds, all models at once: by construction it holds the target at load 1.
+The rates a search reports are those of the best of many noisy measurements, and so a little too good. The
+plan states only what it held on fresh seeds, all models at once: by construction it holds the target at load 1.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def plan_to_hold(
 
     ``evaluate`` measures plans during the search, ``confirm`` attainments on fresh seeds, as ``verification`` says.
     Margins and estimates that ``scenario`` states are not used: choosing them is what this is for. The plan's
-    ``bound`` is the fluid one, without margin. :class:`InfeasibleError` where a model has no pipeline within its SLO, or
-    nothing holds the target.
+    ``bound`` is the fluid one, without margin. :class:`InfeasibleError` where a model has no pipeline within its
+    SLO, or nothing holds the target.
     """
     began = time.perf_counter()
     best = search_to_hold(scenario, profiles, evaluate=evaluate, rounds=rounds, watch=watch)
@@ -77,8 +77,8 @@ def verified(
         ]
     else:
         raise InfeasibleError(
-            f"fresh seeds do not confirm {verification.target:.1%} at {1 - BACK_OFF:.1%}^{MOST_BACK_OFFS} of the rates found. "
-            f"Search with more seeds or seconds."
+            f"fresh seeds do not confirm {verification.target:.1%} at {(1 - BACK_OFF) ** MOST_BACK_OFFS:.0%} of the rates "
+            f"found. Search with more seeds or seconds."
         )
     models = [
         model.model_copy(update={"verified": Verified(rate_rps=rate, attainment=float(share))})

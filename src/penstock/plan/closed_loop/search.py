@@ -78,7 +78,7 @@ class ChoiceSearch:
         self.lessons = [{} for _ in self.weights]
 
     def run(self, grid: Sequence[ModelChoice] = GRID, rounds: int = ROUNDS) -> Measured:
-        """The plan that holds most; :class:`InfeasibleError` where no choice of ``grid`` has a plan that holds any rate."""
+        """The plan that holds most; :class:`InfeasibleError` where no choice of ``grid`` holds any rate."""
         failure = None
         for one in grid:
             try:
