@@ -76,16 +76,18 @@ def command(
     seeds = tuple(range(FINAL_SEED, FINAL_SEED + seed_count))
     rules = Rules(target, partial(trial, TUNING_SEEDS), partial(trial, seeds))
     found: dict[str, Contest] = {}
+    documents = []
     for path in scenarios:
         scenario = load_scenario(path)
         baselines = [(planner, policy) for planner in planners for policy in policies]
         profiles = load_profiles(scenario, path.parent)
         found[str(path)] = contest(scenario, profiles, rules, baselines=baselines, closed_loop=policies)
+        documents.append({"scenario": str(path), **contest_document(found[str(path)], profiles, rules)})
         note(f"{path}: done")
     document = {
         "attainment": target,
         "arrivals": spec,
-        "scenarios": [{"scenario": name, **contest_document(one)} for name, one in found.items()],
+        "scenarios": documents,
         "summary": summary(list(found.values())),
     }
     if as_json:

@@ -15,7 +15,8 @@ from penstock.plan.plan import Plan
 class ModelScore:
     """The highest rate tried at which one model held the target, with the attainment there.
 
-    ``low_rps`` and ``high_rps``: the 95% confidence interval of the rate, over seeds.
+    ``low_rps`` and ``high_rps``: the 95% confidence interval of the rate, over seeds. ``curve``: every (rate,
+    attainment) tried, by rate.
     """
 
     name: str
@@ -23,6 +24,7 @@ class ModelScore:
     attainment: float
     low_rps: float
     high_rps: float
+    curve: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

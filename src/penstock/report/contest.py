@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock.simulate.contest import Contest
+from penstock.plan.dispatch import dispatch_table
+from penstock.profile.table import Profile
+from penstock.report.utilisation import utilisation, utilisation_by_class
+from penstock.simulate.contest import Contest, Entry, Rules
+from penstock.simulate.trial import WARM_UP_SHARE, Trial
+from penstock.units import us_from_seconds
 
 
-def contest_document(found: Contest) -> dict[str, Any]:
+def contest_document(found: Contest, profiles: Mapping[str, Profile], rules: Rules) -> dict[str, Any]:
     """One scenario's result as plain data: what ``report --figures`` draws."""
     return {
         "fluid_rps": found.fluid_rps,
@@ -23,6 +28,7 @@ def contest_document(found: Contest) -> dict[str, Any]:
                 "goodput_rps": entry.goodput_rps,
                 "ratio": found.ratio(entry),
                 "share_of_fluid": entry.goodput_rps / found.fluid_rps,
+                "utilisation": _busy(entry, profiles, rules.final(entry.policy)),
                 "models": [
                     {
                         "name": model.name,
@@ -31,6 +37,7 @@ def contest_document(found: Contest) -> dict[str, Any]:
                         "goodput_rps": one.held_rps,
                         "low_rps": one.low_rps,
                         "high_rps": one.high_rps,
+                        "curve": [[rate / published.rate_rps, share] for rate, share in one.curve],
                     }
                     for one, model, published in zip(
                         entry.score.models, entry.plan.models, found.published.plan.models, strict=True
@@ -62,3 +69,17 @@ def summary(found: Sequence[Contest]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _busy(entry: Entry, profiles: Mapping[str, Profile], trial: Trial) -> dict[str, float]:
+    """Busy share of each device class at the goodput held, on the trial's first seed."""
+    plan, seconds = entry.plan, trial.seconds
+    rates = [entry.goodput_rps * model.weight for model in plan.scenario.models]
+    record = trial.record(dispatch_table(plan, profiles), rates, trial.seeds[0])
+    start_us, stop_us = us_from_seconds(seconds * WARM_UP_SHARE), us_from_seconds(seconds)
+    return utilisation_by_class(
+        utilisation(record, len(plan.placement), start_us=start_us, stop_us=stop_us),
+        [worker.device_class for worker in plan.placement],
+        [worker.share for worker in plan.placement],
+        {name: spec.count for name, spec in plan.scenario.cluster.device_classes.items()},
+    )

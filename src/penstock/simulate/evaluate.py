@@ -29,7 +29,7 @@ def evaluate(
     held = sweep(dispatch_table(plan, profiles), first, trial, target=target, tolerance=tolerance)
     return Score(
         tuple(
-            ModelScore(model.name, one.rate_rps, one.attainment, one.low_rps, one.high_rps)
+            ModelScore(model.name, one.rate_rps, one.attainment, one.low_rps, one.high_rps, one.curve)
             for model, one in zip(plan.models, held, strict=True)
         )
     )

@@ -43,12 +43,14 @@ class Held:
     """The highest rate tried that held the target, 0 where none did, and the attainment there.
 
     ``low_rps`` and ``high_rps``: 95% confidence interval of the rate over seeds; the rate itself with one seed.
+    ``curve``: every (rate, attainment) tried, by rate.
     """
 
     rate_rps: float
     attainment: float
     low_rps: float
     high_rps: float
+    curve: tuple[tuple[float, float], ...]
 
 
 def sweep(
@@ -108,8 +110,9 @@ class Search:
 
     def held(self) -> Held:
         """The result, with its confidence interval."""
+        curve = tuple(sorted((one[0], self._attainment(one)) for one in self.tried))
         if self.low == 0.0:
-            return Held(0.0, self._attainment(self.tried[-1]), 0.0, 0.0)
+            return Held(0.0, self._attainment(self.tried[-1]), 0.0, 0.0, curve)
         seeds = len(self.tried[0][1])
         spread = 0.0
         if seeds > 1:
@@ -117,7 +120,7 @@ class Search:
             variance = (seeds - 1) / seeds * float(((left_out - left_out.mean()) ** 2).sum())
             spread = STUDENT_975[min(seeds - 1, len(STUDENT_975) - 1)] * math.sqrt(variance)
         best = next(one for one in self.tried if one[0] == self.low)
-        return Held(self.low, self._attainment(best), self.low - spread, self.low + spread)
+        return Held(self.low, self._attainment(best), self.low - spread, self.low + spread, curve)
 
     def _next(self) -> float:
         if self.low == 0.0 or self.high == math.inf:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.record import Outcome
+from penstock.record import Outcome, Record
 from penstock.schedule.table import DispatchTable
 from penstock.simulate.simulator import simulate
 from penstock.traffic.arrivals import ArrivalProcess, draw_arrivals
@@ -41,9 +41,10 @@ class Trial:
         rows = [self._of_seed(table, rates_rps, seed) for seed in self.seeds]
         return np.stack([missed for missed, _ in rows]), np.stack([arrived for _, arrived in rows])
 
-    def _of_seed(self, table: DispatchTable, rates_rps: Sequence[float], seed: int) -> tuple[I64, I64]:
+    def record(self, table: DispatchTable, rates_rps: Sequence[float], seed: int) -> Record:
+        """What happens at ``rates_rps``, all of it: the warm-up too."""
         arrivals = draw_arrivals(self.arrivals, rates_rps, self.seconds, np.random.default_rng(seed))
-        requests = simulate(
+        return simulate(
             table,
             arrivals,
             model_names=[str(model) for model in range(table.n_models)],
@@ -52,7 +53,10 @@ class Trial:
             dispatch_us=self.dispatch_us,
             overhead_us=self.overhead_us,
             policy=self.policy,
-        ).requests
+        )
+
+    def _of_seed(self, table: DispatchTable, rates_rps: Sequence[float], seed: int) -> tuple[I64, I64]:
+        requests = self.record(table, rates_rps, seed).requests
         counted = requests.arrival_us >= us_from_seconds(self.seconds * WARM_UP_SHARE)
         missed = counted & (requests.outcome != Outcome.MET)
         return (

@@ -77,8 +77,8 @@ def verified(
         ]
     else:
         raise InfeasibleError(
-            f"fresh seeds do not confirm {verification.target:.1%} at {(1 - BACK_OFF) ** MOST_BACK_OFFS:.0%} of the rates "
-            f"found. Search with more seeds or seconds."
+            f"fresh seeds do not confirm {verification.target:.1%} even at "
+            f"{(1 - BACK_OFF) ** MOST_BACK_OFFS:.0%} of the rates found. Search with more seeds or seconds."
         )
     models = [
         model.model_copy(update={"verified": Verified(rate_rps=rate, attainment=float(share))})
