@@ -140,15 +140,16 @@ class PlainPolicy:
             for worker in range(int(self.table.worker_first[s]), int(self.table.worker_first[s + 1])):
                 host = int(self.table.worker_host[worker])
                 sent, transfer = ready, int(self.table.transfer_us[s, batch])
-                if sender is not None and host != sender:
+                # A transfer of no length needs no link, so it passes through a promised span.
+                if sender is not None and host != sender and transfer > 0:
                     busy = self.uplink[sender] | self.downlink[host]
                     while any(start < sent + transfer and sent < end for start, end in busy):
                         sent += 1
                 arrival = sent + transfer
                 start = max(arrival, self.worker_free[worker])
                 end = start + int(self.table.latency_us[s, batch])
-                uplink = max((until for _, until in self.uplink[host]), default=0)
-                options.append((end, uplink, worker, arrival, start, transfer))
+                tie = self.worker_free[worker], self.rank(s, worker)
+                options.append((end, tie, worker, arrival, start, transfer))
             end, _, worker, arrival, start, transfer = min(options)
             route.workers.append(worker)
             route.transfers.append((arrival - transfer, arrival))
@@ -156,6 +157,11 @@ class PlainPolicy:
             route.ends.append(end)
             ready, sender = end, int(self.table.worker_host[worker])
         return route
+
+    def rank(self, stage, worker):
+        """How many workers of the pool sit before it on its host, then the host."""
+        first, host = int(self.table.worker_first[stage]), self.table.worker_host
+        return int((host[first:worker] == host[worker]).sum()), int(host[worker])
 
     def reserve(self, route):
         sender = None

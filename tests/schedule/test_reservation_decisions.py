@@ -137,12 +137,22 @@ def test_transfer_within_a_host_takes_time_but_no_link():
     assert [d.start_us for d in policy.decide(0).dispatches] == [(0, 15), (0, 15)]
 
 
-def test_equal_finishes_go_to_the_host_whose_uplink_frees_first():
+def test_equally_idle_workers_are_taken_from_host_to_host():
     stages = [Stage([10], [0, 0, 1]), Stage([10], [2, 3, 4], [5])]
     policy = ReservationPolicy(make_table([(100, [Pipeline(1, stages)])]))
     for request in (0, 1):
         policy.arrive(0, 0, request, 100)
     assert [d.workers[0] for d in policy.decide(0).dispatches] == [0, 2]
+
+
+def test_equal_finishes_go_to_the_worker_that_is_idle_for_the_longest():
+    policy = ReservationPolicy(make_table([(100, [Pipeline(1, [Stage([10], [0, 0, 1])])])]))
+    taken = []
+    for request, now_us in enumerate((0, 0, 0, 20, 40)):
+        policy.arrive(now_us, 0, request, now_us + 100)
+        taken.append(policy.decide(now_us).dispatches[0].workers[0])
+    # From host to host while all are equally idle: 0, 2, 1, all until 10. At 20 the same, and then 2 is idle since 10.
+    assert taken == [0, 2, 1, 0, 2]
 
 
 def test_guard_keeps_clear_of_the_deadline_by_the_spread_of_the_stages():

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from penstock.schedule.kernel import NONE, kernel
 from penstock.schedule.link_kernels import first_fit, hold, release
-from penstock.schedule.state import Actions, Facts, Flights, PolicyState
+from penstock.schedule.pool_index import set_free
+from penstock.schedule.rules import PENSTOCK
+from penstock.schedule.state import PACE_OF_PROFILE, Actions, Facts, Flights, PolicyState
 from penstock.units import NEVER_US
 
 
@@ -35,6 +37,8 @@ def track(facts: Facts, flights: Flights, actions: Actions, row: int) -> None:
     slot = batch & (len(flights.batch) - 1)
     flights.batch[slot] = batch
     flights.model[slot] = model
+    flights.stage_first[slot] = first
+    flights.size[slot] = size
     for stage in range(flights.worker.shape[1]):
         flights.worker[slot, stage] = -1
     for stage in range(facts.stage_first[pipeline + 1] - first):
@@ -63,6 +67,8 @@ def complete(state: PolicyState, now_us: int, batch: int, stage: int) -> None:
         if flights.worker[slot, earlier] >= 0:
             _close(state, now_us, slot, earlier)
     sender = flights.worker[slot, stage]
+    if state.rule[0] == PENSTOCK:
+        _learn_pace(state, now_us, slot, stage)
     late_us = _close(state, now_us, slot, stage)
     if stage + 1 == flights.worker.shape[1] or flights.worker[slot, stage + 1] < 0:
         flights.batch[slot] = NONE
@@ -84,6 +90,25 @@ def _close(state: PolicyState, now_us: int, slot: int, stage: int) -> int:
         wake_us = state.queues.wake_us
         wake_us[flights.model[slot]] = min(wake_us[flights.model[slot]], now_us)
     return late_us
+
+
+@kernel
+def _learn_pace(state: PolicyState, now_us: int, slot: int, stage: int) -> None:
+    """Let a real service move the pace of its stage by a 64th of the difference.
+
+    Some hundred batches until a change is known, and a tenth of the scatter of a single one. A service counts as
+    a quarter to four times the profile's, so that a worker that hangs does not close its stage for good.
+    """
+    flights, pace = state.flights, state.reservations.pace
+    at = flights.stage_first[slot] + stage
+    profiled_us = state.facts.latency_us[at, flights.size[slot]]
+    worker = flights.worker[slot, stage]
+    if flights.head[worker] != flights.batch[slot] * flights.worker.shape[1] + stage:
+        # Something promised before it is not known to be over: when it started is unknown.
+        return
+    served_us = now_us - max(flights.ready_us[slot, stage], flights.done_us[worker])
+    counted_us = min(max(served_us, profiled_us // 4), 4 * profiled_us)
+    pace[at] += (PACE_OF_PROFILE * counted_us // max(1, profiled_us) - pace[at]) // 64
 
 
 @kernel
@@ -165,14 +190,14 @@ def worker_down(state: PolicyState, now_us: int, worker: int) -> None:
     flights = state.flights
     while flights.head[worker] >= 0:
         abandon(state, now_us, flights.head[worker] // flights.worker.shape[1])
-    state.reservations.worker_free_us[worker] = NEVER_US
+    set_free(state.facts, state.reservations, worker, NEVER_US)
 
 
 @kernel
 def worker_up(state: PolicyState, now_us: int, worker: int) -> None:
     """``worker`` is idle from ``now_us``."""
     state.flights.done_us[worker] = now_us
-    state.reservations.worker_free_us[worker] = now_us
+    set_free(state.facts, state.reservations, worker, now_us)
 
 
 @kernel
@@ -189,7 +214,7 @@ def _rechain(state: PolicyState, worker: int) -> None:
         entry = flights.following[slot, stage]
     # A worker that is down stays so until worker_up.
     if state.reservations.worker_free_us[worker] < NEVER_US:
-        state.reservations.worker_free_us[worker] = free_us
+        set_free(state.facts, state.reservations, worker, free_us)
 
 
 @kernel

@@ -48,7 +48,6 @@ def hold(links: Links, host: int, now_us: int, start_us: int, end_us: int) -> No
     """Reserve the free span ``[start_us, end_us)``; spans that ended by ``now_us`` are forgotten."""
     if start_us == end_us:
         return
-    links.until_us[host] = max(links.until_us[host], end_us)
     _forget(links, host, now_us)
     if links.length[host] == links.start_us.shape[1]:
         # No room: the earliest gap counts as taken, which promises less than there is, never more.

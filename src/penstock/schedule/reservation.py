@@ -6,17 +6,37 @@ wrapper; here are only the calls, the room they need, and decisions as plain dat
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import final
 
 import numpy as np
 
 from penstock.errors import BadInputError
+from penstock.schedule import decide_kernels as kernels
 from penstock.schedule import flight_kernels, queue_kernels
-from penstock.schedule import reservation_kernels as kernels
 from penstock.schedule.policy import Decision, Dispatch
-from penstock.schedule.state import Facts, PolicyState, grow_flights, grow_queues, make_state
+from penstock.schedule.pool_index import build
+from penstock.schedule.reservation_kernels import DROP
+from penstock.schedule.rules import RULES
+from penstock.schedule.state import (
+    Facts,
+    PolicyState,
+    grow_flights,
+    grow_queues,
+    make_actions,
+    make_flights,
+    make_queues,
+    make_reservations,
+)
 from penstock.schedule.table import I64, DispatchTable
 from penstock.units import NEVER_US
+
+
+def rule_code(name: str) -> int:
+    """The code of a rule; :class:`BadInputError` for an unknown name."""
+    if name not in RULES:
+        raise BadInputError(f"policy {name!r} is unknown. Use one of: {', '.join(RULES)}.")
+    return RULES[name]
 
 
 def make_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int = 0) -> Facts:
@@ -37,31 +57,79 @@ def make_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int =
         work[pipeline] = table.latency_us[stages].sum(axis=0) + table.transfer_us[stages].sum(axis=0)
         spread = (table.p99_us[stages] - table.latency_us[stages]).astype(np.float64)
         guard[pipeline] = np.ceil(np.sqrt((spread**2).sum(axis=0))) + overhead_us
+    pool = np.repeat(np.arange(len(table.worker_first) - 1), np.diff(table.worker_first))
     return Facts(
         pipeline_first=table.pipeline_first,
         stage_first=table.stage_first,
         worker_first=table.worker_first,
+        stage_pool=table.pool_of_stage,
         pipeline_batch=table.pipeline_batch,
         latency_us=table.latency_us,
         transfer_us=table.transfer_us,
         worker_host=table.worker_host,
+        worker_pool=pool,
+        worker_rank=_ranks(table.worker_host, pool),
+        host_first=np.searchsorted(np.sort(table.worker_host), np.arange(table.n_hosts + 1)),
+        host_worker=np.argsort(table.worker_host, kind="stable"),
         work_us=work,
         guard_us=guard,
         dispatch_us=np.array([dispatch_us], np.int64),
+        least_us=np.array([(work + guard)[a:b, 1:].min() for a, b in pairwise(table.pipeline_first)]),
+    )
+
+
+def _ranks(host: I64, pool: I64) -> I64:
+    """Places by (how many workers of the pool sit before it on its host, host).
+
+    So neighbours in the order share no interface, as far as the pool's hosts allow.
+    """
+    seen: dict[tuple[int, int], int] = {}
+    before = []
+    for place in zip(pool.tolist(), host.tolist(), strict=True):
+        before.append(seen.get(place, 0))
+        seen[place] = before[-1] + 1
+    order = np.lexsort((host, np.array(before), pool))
+    rank = np.empty(len(host), np.int64)
+    rank[order] = np.arange(len(host))
+    return rank
+
+
+def make_state(
+    table: DispatchTable, facts: Facts, *, rule: int = 0, rows: int = 16, capacity: int = 256
+) -> PolicyState:
+    """Empty queues and idle resources for ``table``; ``rule`` is one of :mod:`penstock.schedule.rules`."""
+    stages = int(np.diff(table.stage_first).max())
+    batch = int(table.pipeline_batch.max())
+    reservations = make_reservations(table)
+    build(facts, reservations)
+    return PolicyState(
+        facts=facts,
+        queues=make_queues(table.n_models, capacity),
+        reservations=reservations,
+        flights=make_flights(table.n_workers, stages, capacity),
+        actions=make_actions(rows, batch, stages),
+        counter=np.zeros(1, np.int64),
+        rule=np.array([rule], np.int64),
     )
 
 
 @final
 class ReservationPolicy:
-    """Reservations with adaptive batching; see :class:`penstock.schedule.policy.Policy` for the methods.
+    """A policy that reserves whole routes; see :class:`penstock.schedule.policy.Policy` for the methods.
 
+    ``rule`` names how it chooses among them, one of :data:`penstock.schedule.rules.RULES`; ``reservation`` is the
+    published one.
     ``dispatch_us`` and ``overhead_us``: what the driver adds between a decision and the start of its batch, and
-    to each request end to end; predictions count both. Raises :class:`BadInputError` for a negative one.
+    to each request end to end; predictions count both. Raises :class:`BadInputError` for a negative one, and for an
+    unknown rule.
     """
 
-    def __init__(self, table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int = 0) -> None:
+    def __init__(
+        self, table: DispatchTable, *, rule: str = "reservation", dispatch_us: int = 0, overhead_us: int = 0
+    ) -> None:
         self._table = table
-        self._state = make_state(table, make_facts(table, dispatch_us=dispatch_us, overhead_us=overhead_us))
+        facts = make_facts(table, dispatch_us=dispatch_us, overhead_us=overhead_us)
+        self._state = make_state(table, facts, rule=rule_code(rule))
 
     @property
     def state(self) -> PolicyState:
@@ -126,7 +194,7 @@ class ReservationPolicy:
         """Rows of the action table as plain data."""
         actions = self._state.actions
         for row, (kind, model, pipeline, batch, size) in enumerate(actions.head[:rows].tolist()):
-            if kind == kernels.DROP:
+            if kind == DROP:
                 drops.append((int(actions.request[row, 0]), size))
                 continue
             stages = int(self._table.stage_first[pipeline + 1] - self._table.stage_first[pipeline])

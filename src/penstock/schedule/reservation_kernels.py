@@ -1,9 +1,13 @@
-"""The reservation policy's rule: dispatch, wait or drop, for the head of one model's queue at a time.
+"""Rules that look ahead: dispatch, wait or drop, for the head of one model's queue at a time.
 
 After "PPipe: Efficient Video Analytics Serving on Heterogeneous GPU Clusters via Pool-Based Pipeline
 Parallelism" (USENIX ATC 2025), the data plane's section on reservation-based adaptive batching. Ours
 adds the guard: a prediction built from medians must stay ahead of the deadline by what the profile's
 99th percentiles call for. Where the profile has no distribution the guard is 0 and the rule is theirs.
+
+That is ``reservation``. ``whole-batch`` is the same without the early drop: nobody is dropped while a batch of
+any size would make it. ``penstock`` chooses only among the pipelines that meet the head's deadline as long as there
+is one, so that a head is not dropped for the sake of a pipeline that frees sooner and takes longer.
 """
 
 # mypy: disable-error-code=no-any-return
@@ -13,33 +17,16 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.record import Outcome
-from penstock.schedule.flight_kernels import has_room, track
-from penstock.schedule.kernel import ONE, YES, ZERO, kernel
+from penstock.schedule.flight_kernels import track
+from penstock.schedule.kernel import ONE, kernel
 from penstock.schedule.queue_kernels import pop_head
 from penstock.schedule.route_kernels import choose_pipeline, probe, reserve
+from penstock.schedule.rules import PENSTOCK, WHOLE_BATCH
 from penstock.schedule.state import Actions, Facts, PolicyState, Queues, Reservations
 from penstock.units import NEVER_US
 
 DISPATCH, DROP, SLEEP = 0, 1, 2
-NO_ROOM = -1
-_EARLY, _DEADLINE = np.int64(Outcome.DROPPED_EARLY), np.int64(Outcome.DROPPED_DEADLINE)
-
-
-@kernel
-def decide_due(state: PolicyState, now_us: int) -> int:
-    """Decide for every model that is due, in order; returns the number of rows in ``state.actions``.
-
-    When the rows or the slots for batches run out, models stay due: -1 - rows, call again after making room.
-    """
-    wake_us = state.queues.wake_us
-    rows = ZERO
-    for model in range(len(wake_us)):
-        while wake_us[model] <= now_us:
-            if rows == len(state.actions.head) or not has_room(state.flights, state.counter[0]):
-                return NO_ROOM - rows
-            if step(state, model, now_us, rows, YES) != SLEEP:
-                rows += 1
-    return rows
+EARLY, DEADLINE = np.int64(Outcome.DROPPED_EARLY), np.int64(Outcome.DROPPED_DEADLINE)
 
 
 @kernel
@@ -56,13 +43,14 @@ def step(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -
     head = queues.first[model]
     deadline_us = queues.deadline_us[model, head]
     judged = queues.judged[model, head] == 1
-    pipeline = choose_pipeline(facts, held, actions, row, model, now_us, deadline_us)
+    rule = state.rule[0]
+    pipeline = choose_pipeline(facts, held, actions, row, model, now_us, deadline_us, rule == PENSTOCK)
     planned = facts.pipeline_batch[pipeline]
-    if not judged:
+    if not judged and rule != WHOLE_BATCH:
         # A head that cannot have (nearly) the planned batch at first sight would cost the pool its rate.
         least = max(1, (95 * planned + 50) // 100)
         if _largest(facts, held, actions, pipeline, row, least, planned, now_us, deadline_us) == 0:
-            return _drop(queues, actions, model, row, _EARLY)
+            return drop(queues, actions, model, row, EARLY)
         queues.judged[model, head] = 1
     if count < planned:
         # One more would still make it: some batch larger than the queue fits, so wait for it.
@@ -72,8 +60,8 @@ def step(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -
             return SLEEP
     batch = _largest(facts, held, actions, pipeline, row, ONE, min(count, planned), now_us, deadline_us)
     if batch == 0:
-        return _drop(queues, actions, model, row, _DEADLINE)
-    return _dispatch(state, model, pipeline, batch, now_us, row, tracked)
+        return drop(queues, actions, model, row, DEADLINE)
+    return dispatch(state, model, pipeline, batch, now_us, row, tracked)
 
 
 @kernel
@@ -106,7 +94,8 @@ def _largest(
 
 
 @kernel
-def _drop(queues: Queues, actions: Actions, model: int, row: int, cause: int) -> int:
+def drop(queues: Queues, actions: Actions, model: int, row: int, cause: int) -> int:
+    """Drop the head of the model's queue, into ``row``."""
     actions.head[row, 0] = DROP
     actions.head[row, 1] = model
     actions.head[row, 4] = cause
@@ -115,7 +104,7 @@ def _drop(queues: Queues, actions: Actions, model: int, row: int, cause: int) ->
 
 
 @kernel
-def _dispatch(
+def dispatch(
     state: PolicyState, model: int, pipeline: int, size: int, now_us: int, row: int, tracked: bool
 ) -> int:
     """Reserve the route in ``row`` for the first ``size`` requests."""

@@ -16,25 +16,36 @@ from penstock.units import NEVER_US
 _SPANS = 64
 """Room for the promised spans of a link; twice the most seen at saturation on 100 devices."""
 
+PACE_OF_PROFILE = 1024
+"""The pace of a stage that is exactly as fast as profiled."""
+
 
 class Facts(NamedTuple):
     """What decisions need of the dispatch table, as there, and what follows from it.
 
     ``work_us``, ``guard_us`` (pipelines, max batch + 1): a batch's time through the pipeline when nothing waits, and
-    what a prediction must stay ahead of the deadline. ``dispatch_us`` (1,): from decision to the start on an
-    idle worker.
+    what a prediction must stay ahead of the deadline. ``least_us`` (models,): the least sum of the two over
+    pipelines and batches. ``dispatch_us`` (1,): from decision to the start on an idle worker. ``worker_pool``,
+    ``worker_rank`` (workers,): the pool, and the order in which equally idle workers are taken. The workers of
+    host h are ``host_worker[host_first[h] : host_first[h + 1]]``.
     """
 
     pipeline_first: I64
     stage_first: I64
     worker_first: I64
+    stage_pool: I64
     pipeline_batch: I64
     latency_us: I64
     transfer_us: I64
     worker_host: I64
+    worker_pool: I64
+    worker_rank: I64
+    host_first: I64
+    host_worker: I64
     work_us: I64
     guard_us: I64
     dispatch_us: I64
+    least_us: I64
 
 
 class Queues(NamedTuple):
@@ -56,28 +67,35 @@ class Queues(NamedTuple):
 class Links(NamedTuple):
     """One direction of every host's interface, as the spans in which it is promised.
 
-    ``start_us``, ``end_us`` (hosts, room): sorted, disjoint, the first ``length`` (hosts,) in use. ``until_us``
-    (hosts,): the latest end ever promised.
+    ``start_us``, ``end_us`` (hosts, room): sorted, disjoint, the first ``length`` (hosts,) in use.
     """
 
     start_us: I64
     end_us: I64
     length: I64
-    until_us: I64
 
 
 class Reservations(NamedTuple):
-    """What is promised. ``worker_free_us`` (workers,): each worker is free from then on; links hold spans."""
+    """What is promised. ``worker_free_us`` (workers,): each worker is free from then on; links hold spans.
+
+    ``soonest`` (2 x workers,): an index of the workers by the time they are free, see
+    :mod:`penstock.schedule.pool_index`; ``path`` is room for its walks. ``pace`` (stages,): what a stage takes as
+    against its profile, in 1/1024.
+    """
 
     worker_free_us: I64
     uplinks: Links
     downlinks: Links
+    soonest: I64
+    path: I64
+    pace: I64
 
 
 class Flights(NamedTuple):
     """Batches in flight, so that real completions can correct the reservations.
 
-    A batch sits in slot ``batch mod slots`` (slots, a power of two); ``batch`` (slots,) is -1 where free. An
+    A batch sits in slot ``batch mod slots`` (slots, a power of two); ``batch`` (slots,) is -1 where free;
+    ``stage_first``, ``size`` (slots,): its pipeline's first stage and its requests. An
     *entry* ``batch * stages + stage`` names a batch at a stage. ``worker``, ``transfer_us``, ``ready_us``, ``work_us``,
     ``end_us``, ``following`` (slots, stages): the input's transfer and predicted arrival, the stage's duration and
     predicted end, and the next entry on the same worker. ``worker`` is -1 where the stage is over. ``head``,
@@ -87,6 +105,8 @@ class Flights(NamedTuple):
 
     batch: I64
     model: I64
+    stage_first: I64
+    size: I64
     worker: I64
     transfer_us: I64
     ready_us: I64
@@ -116,7 +136,7 @@ class Actions(NamedTuple):
 
 
 class PolicyState(NamedTuple):
-    """All of it. ``counter`` (1,): the next batch."""
+    """All of it. ``counter`` (1,): the next batch. ``rule`` (1,): see :mod:`penstock.schedule.rules`."""
 
     facts: Facts
     queues: Queues
@@ -124,31 +144,25 @@ class PolicyState(NamedTuple):
     flights: Flights
     actions: Actions
     counter: I64
-
-
-def make_state(table: DispatchTable, facts: Facts, *, rows: int = 16, capacity: int = 256) -> PolicyState:
-    """Empty queues and idle resources for ``table``."""
-    stages = int(np.diff(table.stage_first).max())
-    batch = int(table.pipeline_batch.max())
-    return PolicyState(
-        facts=facts,
-        queues=_make_queues(table.n_models, capacity),
-        reservations=make_reservations(table),
-        flights=_make_flights(table.n_workers, stages, capacity),
-        actions=_make_actions(rows, batch, stages),
-        counter=np.zeros(1, np.int64),
-    )
+    rule: I64
 
 
 def make_reservations(table: DispatchTable) -> Reservations:
     """Every resource free since time 0."""
-    return Reservations(_zeros(table.n_workers), _make_links(table.n_hosts), _make_links(table.n_hosts))
+    return Reservations(
+        worker_free_us=_zeros(table.n_workers),
+        uplinks=_make_links(table.n_hosts),
+        downlinks=_make_links(table.n_hosts),
+        soonest=_zeros(2 * table.n_workers),
+        path=_zeros(128),
+        pace=np.full(len(table.latency_us), PACE_OF_PROFILE, np.int64),
+    )
 
 
 def grow_queues(queues: Queues) -> Queues:
     """The same queues in rings twice the size, each starting at index 0."""
     models, capacity = queues.request.shape
-    wider = _make_queues(models, 2 * capacity)
+    wider = make_queues(models, 2 * capacity)
     for model in range(models):
         count = int(queues.length[model])
         at = (int(queues.first[model]) + np.arange(count)) % capacity
@@ -163,10 +177,21 @@ def grow_queues(queues: Queues) -> Queues:
 def grow_flights(flights: Flights) -> Flights:
     """The same batches in twice the slots; entries name batches, not slots, so chains stay valid."""
     slots, stages = flights.worker.shape
-    wider = _make_flights(len(flights.head), stages, 2 * slots)
+    wider = make_flights(len(flights.head), stages, 2 * slots)
     used = np.flatnonzero(flights.batch >= 0)
     slot = flights.batch[used] % (2 * slots)
-    for name in ("batch", "model", "worker", "transfer_us", "ready_us", "work_us", "end_us", "following"):
+    for name in (
+        "batch",
+        "model",
+        "stage_first",
+        "size",
+        "worker",
+        "transfer_us",
+        "ready_us",
+        "work_us",
+        "end_us",
+        "following",
+    ):
         getattr(wider, name)[slot] = getattr(flights, name)[used]
     for name in ("head", "tail", "done_us"):
         getattr(wider, name)[:] = getattr(flights, name)
@@ -175,20 +200,24 @@ def grow_flights(flights: Flights) -> Flights:
 
 def _make_links(hosts: int) -> Links:
     shape = (hosts, _SPANS)
-    return Links(_zeros(shape), _zeros(shape), _zeros(hosts), _zeros(hosts))
+    return Links(_zeros(shape), _zeros(shape), _zeros(hosts))
 
 
-def _make_queues(models: int, capacity: int) -> Queues:
+def make_queues(models: int, capacity: int) -> Queues:
+    """Empty rings."""
     shape = (models, capacity)
     never = np.full(models, NEVER_US, np.int64)
     return Queues(_zeros(shape), _zeros(shape), _zeros(shape), _zeros(models), _zeros(models), never)
 
 
-def _make_flights(workers: int, stages: int, slots: int) -> Flights:
+def make_flights(workers: int, stages: int, slots: int) -> Flights:
+    """No batch in flight."""
     shape = (slots, stages)
     return Flights(
         batch=_none(slots),
         model=_none(slots),
+        stage_first=_none(slots),
+        size=_zeros(slots),
         worker=_none(shape),
         transfer_us=_zeros(shape),
         ready_us=_zeros(shape),
@@ -201,7 +230,8 @@ def _make_flights(workers: int, stages: int, slots: int) -> Flights:
     )
 
 
-def _make_actions(rows: int, batch: int, stages: int) -> Actions:
+def make_actions(rows: int, batch: int, stages: int) -> Actions:
+    """Room for ``rows`` actions."""
     route = (rows, stages)
     return Actions(
         _zeros((rows, 5)), _zeros((rows, batch)), _zeros(route), _zeros(route), _zeros(route), _zeros(route)

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 
 I64 = NDArray[np.int64]
 
+NO_SHARING: I64 = np.zeros(0, np.int64)
+"""The ``stage_pool`` of a table in which every stage has its own pool."""
+
 
 class DispatchTable(NamedTuple):
     """Immutable facts, int64 arrays. A NamedTuple of arrays passes into numba kernels as it is.
 
     - ``slo_us`` (models,)
     - ``pipeline_first`` (models + 1,): model m has pipelines ``pipeline_first[m] .. pipeline_first[m + 1] - 1``
-    - ``stage_first`` (pipelines + 1,), ``worker_first`` (stages + 1,)
+    - ``stage_first`` (pipelines + 1,), ``worker_first`` (pools + 1,)
     - ``pipeline_batch`` (pipelines,): planned batch
     - ``latency_us`` (stages, max batch + 1): median of a batch; column 0 unused
     - ``p99_us`` the same shape; equals ``latency_us`` where no distribution is known
@@ -27,6 +30,8 @@ class DispatchTable(NamedTuple):
       first stage is 0
     - ``worker_host`` (workers,): the host whose up- and downlink the worker uses
     - ``worker_device`` (workers,): physical device, for utilisation
+    - ``stage_pool`` (stages,): the pool whose workers serve the stage; empty where every stage has a pool
+      of its own, in order
     """
 
     slo_us: I64
@@ -39,11 +44,17 @@ class DispatchTable(NamedTuple):
     transfer_us: I64
     worker_host: I64
     worker_device: I64
+    stage_pool: I64 = NO_SHARING
 
     @property
     def n_models(self) -> int:
         """Number of models."""
         return len(self.slo_us)
+
+    @property
+    def pool_of_stage(self) -> I64:
+        """The pool of every stage, (stages,)."""
+        return self.stage_pool if len(self.stage_pool) else np.arange(self.stage_first[-1])
 
     @property
     def n_workers(self) -> int:

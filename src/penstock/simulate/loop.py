@@ -11,10 +11,11 @@ the same state once it has been made larger.
 
 from __future__ import annotations
 
+from penstock.schedule.decide_kernels import act
 from penstock.schedule.flight_kernels import complete, has_room
 from penstock.schedule.kernel import ZERO, kernel
 from penstock.schedule.queue_kernels import is_full, push
-from penstock.schedule.reservation_kernels import DISPATCH, DROP, step
+from penstock.schedule.reservation_kernels import DISPATCH, DROP
 from penstock.schedule.state import PolicyState
 from penstock.schedule.table import I64
 from penstock.simulate.heap import heap_drop_first, heap_push
@@ -97,7 +98,7 @@ def _decide(
                 return FLIGHTS_FULL
             if informed and cursor[HEAP_SIZE] + log.worker.shape[1] > len(heap):
                 return HEAP_FULL
-            kind = step(policy, model, now_us, ZERO, informed)
+            kind = act(policy, model, now_us, ZERO, informed)
             if kind == DROP:
                 requests.outcome[policy.actions.request[0, 0]] = policy.actions.head[0, 4]
             elif kind == DISPATCH:

@@ -9,8 +9,9 @@ import numpy as np
 from penstock.errors import BadInputError
 from penstock.record import Record
 from penstock.schedule.flight_kernels import has_room
-from penstock.schedule.reservation import make_facts
-from penstock.schedule.state import grow_flights, grow_queues, make_reservations, make_state
+from penstock.schedule.reservation import make_facts, make_state
+from penstock.schedule.rules import RULES
+from penstock.schedule.state import grow_flights, grow_queues, make_reservations
 from penstock.schedule.table import DispatchTable
 from penstock.simulate import loop
 from penstock.simulate.logs import grow_batch_log, make_batch_log, make_record, make_request_log
@@ -18,7 +19,7 @@ from penstock.simulate.noise import noise_sigma, noise_source
 from penstock.simulate.world import World
 from penstock.traffic.arrivals import Arrivals
 
-POLICIES = ("reservation",)
+POLICIES = tuple(RULES)
 """Policies that the compiled loop drives."""
 
 
@@ -43,7 +44,8 @@ def simulate(
     """
     if policy not in POLICIES:
         raise BadInputError(f"policy {policy!r} is unknown. Use one of: {', '.join(POLICIES)}.")
-    state = make_state(table, make_facts(table, dispatch_us=dispatch_us, overhead_us=overhead_us), rows=1)
+    facts = make_facts(table, dispatch_us=dispatch_us, overhead_us=overhead_us)
+    state = make_state(table, facts, rule=RULES[policy], rows=1)
     requests = make_request_log(table, arrivals, model_names)
     sigma = noise_sigma(table, noise=noise)
     # Without noise completions tell the policy nothing that it has not predicted.

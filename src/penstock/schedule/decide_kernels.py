@@ -1,0 +1,42 @@
+"""The decisions that are due, by whichever rule the state names: what the policy object and the simulator call."""
+
+# mypy: disable-error-code=no-any-return
+
+from __future__ import annotations
+
+from penstock.schedule.edf_kernels import greedy_step
+from penstock.schedule.flight_kernels import has_room
+from penstock.schedule.kernel import YES, ZERO, kernel
+from penstock.schedule.reservation_kernels import SLEEP, step
+from penstock.schedule.rules import EDF
+from penstock.schedule.state import PolicyState
+
+NO_ROOM = -1
+
+
+@kernel
+def decide_due(state: PolicyState, now_us: int) -> int:
+    """Decide for every model that is due, in order; returns the number of rows in ``state.actions``.
+
+    When the rows or the slots for batches run out, models stay due: -1 - rows, call again after making room.
+    """
+    wake_us = state.queues.wake_us
+    rows = ZERO
+    for model in range(len(wake_us)):
+        while wake_us[model] <= now_us:
+            if rows == len(state.actions.head) or not has_room(state.flights, state.counter[0]):
+                return NO_ROOM - rows
+            if act(state, model, now_us, rows, YES) != SLEEP:
+                rows += 1
+    return rows
+
+
+@kernel
+def act(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -> int:
+    """One action for a due model, written into row ``row``; ``SLEEP`` means that its wake-up time is set.
+
+    ``tracked`` keeps the batch for corrections by real completions.
+    """
+    if state.rule[0] == EDF:
+        return greedy_step(state, model, now_us, row, tracked)
+    return step(state, model, now_us, row, tracked)

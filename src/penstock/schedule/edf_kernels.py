@@ -1,0 +1,50 @@
+"""Earliest deadline first, greedily: a first-stage worker that is free gets what waits, up to the planned batch.
+
+The baseline without look-ahead: no waiting for company, no judging by what later stages hold. Only a
+request that could not make it on an idle fleet is dropped. The route is reserved all the same, for a batch must know
+its workers.
+"""
+
+# mypy: disable-error-code=no-any-return
+
+from __future__ import annotations
+
+from penstock.schedule.kernel import NONE, kernel
+from penstock.schedule.reservation_kernels import DEADLINE, SLEEP, dispatch, drop
+from penstock.schedule.route_kernels import probe
+from penstock.schedule.state import PolicyState
+from penstock.units import NEVER_US
+
+
+@kernel
+def greedy_step(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -> int:
+    """One action for a due model, as :func:`penstock.schedule.reservation_kernels.step`."""
+    facts, queues = state.facts, state.queues
+    count = queues.length[model]
+    if count == 0:
+        queues.wake_us[model] = NEVER_US
+        return SLEEP
+    ready_us = now_us + facts.dispatch_us[0]
+    spare_us = queues.deadline_us[model, queues.first[model]] - ready_us - facts.least_us[model]
+    if spare_us < 0:
+        return drop(queues, state.actions, model, row, DEADLINE)
+    start_us, pipeline = _first_free(state, model, count, ready_us, row)
+    if start_us > ready_us:
+        queues.wake_us[model] = now_us + min(start_us - ready_us, spare_us + 1)
+        return SLEEP
+    size = min(count, facts.pipeline_batch[pipeline])
+    probe(facts, state.reservations, state.actions, row, pipeline, size, ready_us)
+    return dispatch(state, model, pipeline, size, now_us, row, tracked)
+
+
+@kernel
+def _first_free(state: PolicyState, model: int, count: int, ready_us: int, row: int) -> tuple[int, int]:
+    """When the first stage of some pipeline is free, and of which; ties go to the first."""
+    facts, actions = state.facts, state.actions
+    best, best_us = NONE, NEVER_US
+    for pipeline in range(facts.pipeline_first[model], facts.pipeline_first[model + 1]):
+        size = min(count, facts.pipeline_batch[pipeline])
+        probe(facts, state.reservations, actions, row, pipeline, size, ready_us)
+        if best < 0 or actions.start_us[row, 0] < best_us:
+            best, best_us = pipeline, actions.start_us[row, 0]
+    return best_us, best

@@ -1,0 +1,49 @@
+"""Each pool's workers as a tournament: who is free first is known at once, and a change costs log(pool).
+
+The tree of a pool of n workers has nodes 1 .. 2n - 1; the children of node i are 2i and 2i + 1, and worker k of
+the pool is leaf n + k. Every node names the worker below it that is free first, by (free, rank). The pool's nodes lie in
+``soonest`` from twice its first worker on; node 0 is not used.
+"""
+
+# mypy: disable-error-code=no-any-return
+
+from __future__ import annotations
+
+from penstock.schedule.kernel import kernel
+from penstock.schedule.state import Facts, Reservations
+
+
+@kernel
+def build(facts: Facts, held: Reservations) -> None:
+    """Make the index of every pool from ``worker_free_us``."""
+    for pool in range(len(facts.worker_first) - 1):
+        first = facts.worker_first[pool]
+        workers = facts.worker_first[pool + 1] - first
+        for place in range(workers):
+            held.soonest[2 * first + workers + place] = first + place
+        for node in range(workers - 1, 0, -1):
+            _play(facts, held, 2 * first, node)
+
+
+@kernel
+def set_free(facts: Facts, held: Reservations, worker: int, free_us: int) -> None:
+    """``worker`` is free from ``free_us`` on."""
+    if held.worker_free_us[worker] == free_us:
+        return
+    held.worker_free_us[worker] = free_us
+    pool = facts.worker_pool[worker]
+    first = facts.worker_first[pool]
+    node = (facts.worker_first[pool + 1] - first + worker - first) // 2
+    while node > 0:
+        _play(facts, held, 2 * first, node)
+        node //= 2
+
+
+@kernel
+def _play(facts: Facts, held: Reservations, base: int, node: int) -> None:
+    left, right = held.soonest[base + 2 * node], held.soonest[base + 2 * node + 1]
+    left_us, right_us = held.worker_free_us[left], held.worker_free_us[right]
+    is_left = left_us < right_us
+    if left_us == right_us:
+        is_left = facts.worker_rank[left] < facts.worker_rank[right]
+    held.soonest[base + node] = left if is_left else right
