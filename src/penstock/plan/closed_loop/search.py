@@ -5,7 +5,7 @@ choice takes (devices of each class for a request per second held), and how much
 counted is held. A combination's promise is what the fleet holds of the mix of all models, each with its own
 choice, in the parts learned; its weights are those that give each model what it needs and no more.
 
-1. Measure the grid, the same choice for all models.
+1. Measure the grid, the same choice for all models; wider margins where the widest did best.
 2. From the best so far, change one model's choice after another while the promise rises. Plan with that,
    measure, learn; where it is measured already, take the next best change of one model.
 3. Plan the best anew, to a small gap.
@@ -13,11 +13,10 @@ choice, in the parts learned; its weights are those that give each model what it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import final
-
-import numpy as np
 
 from penstock.errors import InfeasibleError
 from penstock.plan.closed_loop.choices import Candidates, Choice, ModelChoice, Planned
@@ -26,19 +25,28 @@ from penstock.plan.score import Evaluate, Score
 from penstock.plan.templates import F64
 
 GRID = tuple(
-    ModelChoice(margin, taste, stages)
-    for margin, taste, stages in (
-        (0.05, 0.1, 2), (0.05, 0.3, 2), (0.05, 1.0, 2), (0.1, 0.0, 2), (0.15, 0.1, 2), (0.2, 0.3, 2),
-        (0.3, 0.0, 2), (0.05, 0.3, 3), (0.1, 0.1, 1), (0.2, 0.1, 1),
+    ModelChoice(*choice)
+    for choice in (
+        (0.3, 0.0, 2), (0.15, 0.1, 2), (0.2, 0.3, 2), (0.1, 0.0, 2), (0.05, 0.1, 2), (0.05, 0.3, 2),
+        (0.05, 1.0, 2), (0.05, 0.3, 3), (0.1, 0.1, 1), (0.2, 0.1, 1),
     )
 )  # fmt: skip
-"""Tight to loose. Whole models and three stages have points of their own: each wins on some fleet."""
+"""For smooth traffic. Whole models and three stages have points of their own: each wins on some fleet."""
+
+LOOSER = tuple(
+    ModelChoice(*choice)
+    for choice in ((0.4, 0.3, 2), (0.4, 0.1, 1), (0.5, 0.3, 2), (0.6, 0.3, 2), (0.7, 0.1, 2))
+)
+"""For bursts: tried in turn where the widest margin of the grid holds most, for as long as they hold more."""
 
 ROUNDS = 6
 """Plans measured after the grid; published instances gain little after six."""
 
 WEIGHT_TOLERANCE = 0.003
 """Weights nearer than this to those of a measured plan are the same: the simulator tells no more apart."""
+
+SEARCHED, HALVINGS = 3.0, 24
+"""A promise is looked for within this logarithm of the rates held, to less than a part in a million."""
 
 QUICK = SearchLimits(gap=3e-3, time_limit_s=1.0)
 CLOSE = SearchLimits(gap=3e-4, time_limit_s=3.0)
@@ -54,12 +62,25 @@ class Measured:
     goodput_rps: float
 
 
+NEAR = 0.2
+"""Rates are taken to follow devices in proportion up to this logarithm of their ratio."""
+
+ECONOMY = 0.5
+"""Beyond, devices are taken to grow with this power of the rate: a larger pool stands bursts better."""
+
+
 @dataclass(frozen=True)
 class _Lesson:
-    """``devices`` (classes,) for a request per second held; the rate ``held`` for each that the program counted."""
+    """What one choice of one model gave: ``devices`` (classes,), the rate counted, and the rate held."""
 
     devices: F64
-    held: float
+    tasted_rps: float
+    held_rps: float
+
+    def growth(self, rate_rps: float) -> float:
+        """By how much the model must grow to hold ``rate_rps``."""
+        x = math.log(rate_rps / self.held_rps)
+        return math.exp(x if abs(x) <= NEAR else math.copysign(NEAR + ECONOMY * (abs(x) - NEAR), x))
 
 
 @final
@@ -79,13 +100,13 @@ class ChoiceSearch:
 
     def run(self, grid: Sequence[ModelChoice] = GRID, rounds: int = ROUNDS) -> Measured:
         """The plan that holds most; :class:`InfeasibleError` where no choice of ``grid`` holds any rate."""
-        failure = None
-        for one in grid:
-            try:
-                self._measure((one,) * len(self.weights), tuple(self.weights), QUICK)
-            except InfeasibleError as error:  # a margin too wide for a model; the others may do
-                failure = failure or error
+        failures = [self._try_alike(one) for one in grid]
+        for one in LOOSER:
+            if self.measured and not self._widest_is_best():
+                break
+            failures.append(self._try_alike(one))
         if not all(self.lessons):
+            failure = next((one for one in failures if one is not None), None)
             raise failure or InfeasibleError(
                 "no plan holds the target at any rate tried: the SLOs leave no room for queueing. Raise "
                 "the SLOs, or ask for a lower attainment."
@@ -99,6 +120,22 @@ class ChoiceSearch:
         self._measure(best.planned.choice, best.weights, CLOSE)
         return self._best()
 
+    def _try_alike(self, one: ModelChoice) -> InfeasibleError | None:
+        """Measure the same choice for all models, on trust in the weights as given; why not, where it cannot be."""
+        try:
+            self._measure((one,) * len(self.weights), tuple(self.weights), QUICK)
+        except InfeasibleError as error:  # a margin too wide for a model; the others may do
+            return error
+        return None
+
+    def _widest_is_best(self) -> bool:
+        """Whether no plan holds more than the best of those with the widest margin."""
+        widest = max(one.planned.choice[0].margin for one in self.measured)
+        best_rps = self._best().goodput_rps
+        return any(
+            one.goodput_rps >= best_rps for one in self.measured if one.planned.choice[0].margin == widest
+        )
+
     def _best(self) -> Measured:
         return max(self.measured, key=lambda one: one.goodput_rps)
 
@@ -109,8 +146,7 @@ class ChoiceSearch:
         devices = self.candidates.devices_held(planned.plan)
         for m, (one, model) in enumerate(zip(choice, score.models, strict=True)):
             if model.held_rps > 0:
-                lesson = _Lesson(devices[m] / model.held_rps, model.held_rps / planned.tasted_rps[m])
-                self.lessons[m][one] = lesson
+                self.lessons[m][one] = _Lesson(devices[m], planned.tasted_rps[m], model.held_rps)
         found = Measured(planned, weights, score, score.goodput(self.weights))
         self.measured.append(found)
         self.watch(found)
@@ -152,18 +188,29 @@ class ChoiceSearch:
         ]
 
     def _promise(self, choice: Choice) -> float:
-        """What the fleet holds of the mix, in requests per second; classes that nothing needs do not limit it."""
+        """What the fleet holds of the mix, in requests per second of unit weight."""
+        held = [self.lessons[m][one].held_rps / self.weights[m] for m, one in enumerate(choice)]
+        low, high = math.log(min(held)) - SEARCHED, math.log(max(held)) + SEARCHED
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self._fits(choice, math.exp(middle)) else (low, middle)
+        return math.exp(low)
+
+    def _fits(self, choice: Choice, goodput_rps: float) -> bool:
+        """Whether the fleet has the devices, in the parts learned."""
         need = sum(
-            weight * self.lessons[m][one].devices
-            for m, (weight, one) in enumerate(zip(self.weights, choice, strict=True))
+            self.lessons[m][one].growth(goodput_rps * self.weights[m]) * self.lessons[m][one].devices
+            for m, one in enumerate(choice)
         )
-        devices = self.candidates.devices
-        return float((devices / np.maximum(need, 1e-12 * devices.max())).min())
+        return bool((need <= self.candidates.devices * (1 + 1e-9)).all())
 
     def _weights(self, choice: Choice) -> tuple[float, ...]:
+        """The rates that the program must count for all to hold what is promised."""
+        promise = self._promise(choice)
+        lessons = [self.lessons[m][one] for m, one in enumerate(choice)]
         return tuple(
-            weight / self.lessons[m][one].held
-            for m, (weight, one) in enumerate(zip(self.weights, choice, strict=True))
+            lesson.tasted_rps * lesson.growth(promise * weight)
+            for lesson, weight in zip(lessons, self.weights, strict=True)
         )
 
     def _is_known(self, choice: Choice, weights: tuple[float, ...]) -> bool:
