@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -36,7 +37,7 @@ def scenario(tmp_path: Path) -> Path:
     return path
 
 
-def document(slo_us: int = 50_000) -> dict[str, object]:
+def document(slo_us: int = 50_000) -> dict[str, Any]:
     return {
         "version": 1,
         "cluster": {"bandwidth_gbps": 10, "device_classes": {"fast": {"count": 3}}},
@@ -44,8 +45,8 @@ def document(slo_us: int = 50_000) -> dict[str, object]:
     }
 
 
-def penstock(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from penstock.cli.main import main; main()", "plan"]
+def penstock(*arguments: object, verb: str = "plan") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from penstock.cli.main import main; main()", verb]
     return subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
     )
@@ -89,6 +90,33 @@ def test_a_bad_scenario_is_exit_status_2(scenario: Path):
     done = penstock(scenario)
     assert done.returncode == 2
     assert "cluster" in done.stderr
+
+
+def test_capacity_prints_the_curve_and_the_worth_of_devices(scenario: Path):
+    # Three devices of 50/s; one more is 50/s more.
+    asked = document()
+    asked["cluster"] = {"bandwidth_gbps": 10, "device_classes": {"fast": {"count": 3, "hourly_cost": 2.0}}}
+    scenario.write_text(yaml.safe_dump(asked))
+    done = penstock(scenario, "--points", 3, "--json", verb="capacity")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert [point["hourly_cost"] for point in printed["curve"]] == pytest.approx([2.0, 4.0, 6.0])
+    assert printed["one_more"][0]["worth"] == pytest.approx(50.0)
+    assert "One more device" in penstock(scenario, "--points", 1, verb="capacity").stdout
+
+
+def test_a_demand_that_cannot_be_met_is_exit_status_3_with_the_part_that_can(scenario: Path):
+    asked = document()
+    asked["cluster"] = {"bandwidth_gbps": 10, "device_classes": {"fast": {"count": 3, "hourly_cost": 2.0}}}
+    asked["models"][0]["rate_rps"] = 300
+    asked["planner"] = {"objective": "cost"}
+    scenario.write_text(yaml.safe_dump(asked))
+    done = penstock(scenario)
+    assert done.returncode == 3
+    assert "0.5000 (m 150 of 300 requests/s)" in done.stderr
+    asked["models"][0]["rate_rps"] = 80
+    scenario.write_text(yaml.safe_dump(asked))
+    assert "objective  4.0000 an hour" in penstock(scenario).stdout
 
 
 def test_the_planners_named_in_help_are_those_there_are():

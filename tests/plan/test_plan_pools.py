@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import ClassVar
 
 import pytest
+from every_plan import best_throughput, small_instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_plans import toy_model, toy_profile, toy_scenario
@@ -172,85 +171,6 @@ def test_an_absent_estimate_settles_where_the_whole_model_rate_supports_the_batc
     assert model.rate_rps == pytest.approx(500.0)
 
 
-# --- an oracle that shares nothing with the planner: it tries every plan ---------------------------------
-
-
-def every_template(profile: Profile, scenario: Scenario, slo_us: int):
-    """(class, share, worker rate) of each stage, for every feasible template, from the definitions."""
-    cluster = scenario.cluster
-    units = [u for u in profile.tables if u[1] <= cluster.device_classes[u[0]].max_share]
-    blocks = len(profile.blocks)
-    for depth in range(1, scenario.planner.max_stages + 1):
-        for inner in itertools.combinations(range(1, blocks), depth - 1):
-            cuts = (0, *inner, blocks)
-            for chain in itertools.product(units, repeat=depth):
-                for batch in range(1, min(profile.tables[u].max_batch for u in chain) + 1):
-                    work = [
-                        sum(
-                            int(profile.tables[u].latency_us[b, batch - 1])
-                            for b in range(cuts[s], cuts[s + 1])
-                        )
-                        for s, u in enumerate(chain)
-                    ]
-                    move = [profile.boundary_bytes[c] * 8e-3 / cluster.bandwidth_gbps for c in inner]
-                    if sum(work) + batch * sum(move) > slo_us:
-                        continue
-                    rates = []
-                    for s, (name, share) in enumerate(chain):
-                        ends = [m for k, m in enumerate(move) if k in (s - 1, s) and m > 0]
-                        crowd = share * cluster.device_classes[name].per_host
-                        rates.append(min([batch * 1e6 / work[s], *(1e6 / m / crowd for m in ends)]))
-                    yield tuple((*u, rate) for u, rate in zip(chain, rates, strict=True))
-
-
-def best_by_trying_all(profile: Profile, scenario: Scenario, slo_us: int) -> float:
-    """The greatest rate of one model: every multiset of workers of every set of templates."""
-    templates = list(every_template(profile, scenario, slo_us))
-    counts = {name: spec.count for name, spec in scenario.cluster.device_classes.items()}
-    best = 0.0
-
-    def devices(chosen) -> dict[str, int]:
-        parts: dict[tuple[int, str], float] = {}
-        for template, workers in chosen:
-            for s, ((name, share, _), n) in enumerate(zip(template, workers, strict=True)):
-                group = (0 if scenario.planner.share_devices else s, name)
-                parts[group] = parts.get(group, 0.0) + n / share
-        used = dict.fromkeys(counts, 0)
-        for (_, name), total in parts.items():
-            used[name] += math.ceil(total - 1e-9)
-        return used
-
-    def extend(k: int, chosen, rate: float) -> None:
-        nonlocal best
-        used = devices(chosen)
-        if any(used[name] > counts[name] for name in counts):
-            return
-        best = max(best, rate)
-        for t in range(k, len(templates)):
-            limits = [range(1, counts[name] * share + 1) for name, share, _ in templates[t]]
-            for workers in itertools.product(*limits):
-                gain = min(n * r for n, (_, _, r) in zip(workers, templates[t], strict=True))
-                extend(t + 1, [*chosen, (templates[t], workers)], rate + gain)
-
-    extend(0, [], 0.0)
-    return best
-
-
-@st.composite
-def small_instances(draw):
-    times = st.integers(1, 30).map(lambda k: 100 * k)
-    tables = {}
-    for name, share in (("a", 1), ("b", 1), ("b", 2)):
-        batches = draw(st.integers(1, 2)) if share == 1 else 1
-        tables[name, share] = [[draw(times) * (1 + b) for b in range(batches)] for _ in range(2)]
-    profile = toy_profile("m", tables, boundary_bytes=[0, draw(st.sampled_from([0, 200_000, 900_000])), 0])
-    classes = {
-        "a": DeviceClass(count=draw(st.integers(0, 2)), per_host=draw(st.integers(1, 2))),
-        "b": DeviceClass(count=draw(st.integers(1, 2)), max_share=2),
-    }
-    return profile, classes, draw(st.integers(500, 8_000))
-
-
 def objective_of(profile: Profile, classes: dict[str, DeviceClass], slo_us: int, **settings) -> float:
     try:
         return planned(toy_scenario(classes, [toy_model("m", slo_us)], **settings), {"m": profile}).objective
@@ -264,8 +184,22 @@ def test_the_plan_is_as_good_as_the_best_of_all_plans(instance, share_devices):
     profile, classes, slo_us = instance
     scenario = toy_scenario(classes, [toy_model("m", slo_us)], share_devices=share_devices)
     assert objective_of(profile, classes, slo_us, share_devices=share_devices) == pytest.approx(
-        best_by_trying_all(profile, scenario, slo_us), rel=1e-6
+        best_throughput(scenario, {"m": profile}), rel=1e-6
     )
+
+
+@settings(max_examples=100, deadline=None)
+@given(small_instances(), st.booleans(), st.sampled_from([0.5, 1.0, 2.0]))
+def test_two_models_are_served_as_well_as_the_best_of_all_plans(instance, share_devices, weight):
+    profile, classes, slo_us = instance
+    models = [toy_model("m", slo_us), toy_model("n", 2 * slo_us, weight=weight)]
+    scenario = toy_scenario(classes, models, max_stages=1, share_devices=share_devices)
+    profiles = {"m": profile, "n": profile}
+    try:
+        objective = planned(scenario, profiles).objective
+    except InfeasibleError:
+        objective = 0.0
+    assert objective == pytest.approx(best_throughput(scenario, profiles), rel=1e-6)
 
 
 @settings(max_examples=60, deadline=None)

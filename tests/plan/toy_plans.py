@@ -52,9 +52,20 @@ def toy_scenario(
 
 
 def toy_model(
-    name: str, slo_us: int, *, weight: float = 1.0, estimated_rps: float | None = 1e9
+    name: str,
+    slo_us: int,
+    *,
+    weight: float = 1.0,
+    rate_rps: float | None = None,
+    estimated_rps: float | None = 1e9,
 ) -> ServedModel:
-    """A model without margin; by default a batch gathers in no time."""
+    """A model without margin; by default a batch gathers in no time. A demand is its weight too."""
     return ServedModel(
-        name=name, profile=name, slo_us=slo_us, weight=weight, slo_margin_us=0, estimated_rps=estimated_rps
+        name=name,
+        profile=name,
+        slo_us=slo_us,
+        weight=rate_rps or weight,
+        rate_rps=rate_rps,
+        slo_margin_us=0,
+        estimated_rps=estimated_rps,
     )

@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "partition": ("partition", "Split a graph into stages, with a proven bound."),
     "plan": ("plan", "Choose pools of devices for the pieces of each model, with a proof."),
     "traffic": ("traffic", "Convert traces, and see what a load is like."),
+    "capacity": ("capacity", "Say what a rate costs, and what one more device is worth."),
     "simulate": ("simulate", "Run a plan against arrivals, without devices."),
     "sweep": ("sweep", "Find the largest load at which a plan holds a target attainment."),
     "compare": ("compare", "Compare planners and policies, each at its own best margin."),

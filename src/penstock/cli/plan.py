@@ -46,7 +46,7 @@ PLANNER_NAMES = ("penstock", "np", "dart-r", "even")  # a test holds this agains
 @click.option(
     "--gap",
     type=click.FloatRange(min=0, max=1),
-    default=1e-4,
+    default=1e-3,
     show_default=True,
     help="Relative distance between plan and proven bound that is near enough.",
 )
@@ -67,8 +67,9 @@ def command(
 ) -> None:
     """Choose pools of devices for the pieces of each model of SCENARIO, with a proof of how good they are.
 
-    Maximises the least rate / weight over the models. Exit status 3: no plan exists; the reason says why,
-    and the nearest SLO that would do.
+    Maximises the least rate / weight over the models, or, with objective cost, meets every model's rate_rps at
+    the least hourly cost. Exit status 3: no plan exists; the reason says why, and the nearest SLO, or the part
+    of the demand, that would do.
 
     \b
     Example:
@@ -124,10 +125,18 @@ def _print_plan(plan: Plan) -> None:
             ["model", "rate/s", "attainment"],
             rows,
         )
-    click.echo(f"objective  {plan.objective:.4f} requests/s per unit of weight")
+    click.echo(f"objective  {plan.objective:.4f} {_unit(plan)}")
     click.echo(f"bound      {plan.bound:.4f} (no plan of this space passes it)")
     click.echo(f"gap        {plan.gap:.2e}, {plan.status}")
     click.echo(f"solved in  {plan.stats['solve_seconds']:.2f} s")
+
+
+def _unit(plan: Plan) -> str:
+    """What the objective counts."""
+    if plan.scenario.planner.objective == "cost":
+        return "an hour for the devices used"
+    has_demands = plan.scenario.models[0].rate_rps is not None
+    return "of every demand" if has_demands else "requests/s per unit of weight"
 
 
 def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:

@@ -2,10 +2,11 @@
 
 Take prices from the linear relaxation (:class:`penstock.plan.program.Prices`). For every plan,
 
-    objective <= bound - sum over templates used of loss,
+    value <= bound - sum over templates used of loss,
     loss = sum over stages of device price * workers / share  -  rate price * rate  >= 0,
 
-because each model's weighted rate covers the objective, and the devices' worth is the bound. So a plan
+by weak duality: for throughput, each model's weighted rate covers the objective and the devices' worth is the
+bound; for cost, the price of a device is its cost and the worth of one more. So a plan
 better than a known one holds only templates and worker counts whose loss is at most ``bound - known``.
 (This is reduced-cost fixing, with the rounding to whole workers taken in.)
 
@@ -70,7 +71,7 @@ def configurations(
     parts: list[Configurations] = []
     for first, part in _chunks(templates):
         rate, loss, workers = _tried(part, fleet, prices)
-        t, k = np.nonzero(loss <= most_loss)
+        t, k = np.nonzero(np.isfinite(loss) & (loss <= most_loss))  # no plan known: any finite loss
         found = np.column_stack([first + t, workers[t, :, k]])
         # Two stages' multiples may ask for the same workers; they are one configuration.
         found, once = np.unique(found, axis=0, return_index=True)

@@ -36,6 +36,10 @@ SCALED_DEMAND = 100.0
 """Demands are scaled to this, so that the solver's tolerance is a hundredth of a millionth of each."""
 
 
+FINEST_COST = 1000
+"""Costs are tried as multiples of down to a thousandth of the currency."""
+
+
 @dataclass(frozen=True)
 class Fleet:
     """What the program shares out, and to what end.
@@ -146,19 +150,23 @@ def answer_of(highs: object, workers: I64, units: Units, began: float) -> Answer
 
 
 def units_of(templates: Templates, fleet: Fleet) -> Units:
-    """Units in which demands are :data:`SCALED_DEMAND` and costs, or the throughput, are near 1."""
-    cheapest = np.full(len(fleet.weight), np.inf)
+    """Units in which demands are :data:`SCALED_DEMAND`, and costs whole where they can be; or throughput near 1."""
     if fleet.hourly_cost is not None:
-        used = templates.device_class >= 0
-        unit_cost = (
-            np.where(used, fleet.hourly_cost[templates.device_class], 0.0) / templates.device_rps
-        ).sum(axis=1)
-        np.minimum.at(cheapest, templates.model, unit_cost)
-        return Units(fleet.weight / SCALED_DEMAND, float(cheapest @ fleet.weight) or 1.0)
+        return Units(fleet.weight / SCALED_DEMAND, _cost_unit(fleet.hourly_cost))
     best = np.zeros(len(fleet.weight))
     np.maximum.at(best, templates.model, templates.device_rps.min(axis=1))
     value = float((best * fleet.count.sum() / fleet.weight).min() / len(best))
     return Units(fleet.weight * value, value)
+
+
+def _cost_unit(hourly_cost: F64) -> float:
+    """What all costs are whole multiples of: the solver then rounds its bound up to one. Else the largest."""
+    exact = [Fraction(cost).limit_denominator(FINEST_COST) for cost in hourly_cost.tolist()]
+    if not np.allclose([float(cost) for cost in exact], hourly_cost, rtol=1e-12, atol=0.0):
+        return float(hourly_cost.max())
+    denominator = math.lcm(*(cost.denominator for cost in exact))
+    unit = math.gcd(*(int(cost * denominator) for cost in exact))
+    return unit / denominator or 1.0
 
 
 def meet_demand(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -20,6 +21,9 @@ MOST_CONFIGURATIONS = 20_000
 FEW_CONFIGURATIONS = 2_500
 """Beyond these, those of least loss are tried first: a better known plan leaves fewer."""
 
+LEFT_OUT = 0.5
+"""Part of the gap by which a plan must be better to be looked for."""
+
 FIRST_SHARE = 0.25
 """Share of the time that the first try may take."""
 
@@ -32,7 +36,8 @@ def refine(
     ``loss`` (templates,) from :func:`penstock.plan.losses.least_loss`. The answer's bound limits every plan
     that beats the known one. Also returned: how many templates and configurations were kept.
     """
-    most_loss = _most_loss(value_of(templates, workers, fleet), prices)
+    enough = _near_enough(value_of(templates, workers, fleet), effort)
+    most_loss = _most_loss(enough, prices)
     rows = np.flatnonzero((loss <= most_loss) | workers.any(axis=1))
     kept, known = templates.take(rows), workers[rows]
     listed = configurations(kept, fleet, prices, most_loss, MOST_CONFIGURATIONS)
@@ -43,7 +48,9 @@ def refine(
     best = np.zeros_like(workers)
     best[rows] = _better(kept, known, answer.workers, fleet)
     size = {"templates_kept": len(rows), "configurations": 0 if listed is None else len(listed)}
-    return Answer(best, answer.bound, answer.seconds, answer.nodes), size
+    # What was left out is no better than this.
+    bound = max(answer.bound, enough)
+    return Answer(best, bound, answer.seconds, answer.nodes), size
 
 
 def _over_configurations(
@@ -57,6 +64,7 @@ def _over_configurations(
     """The program over ``listed``, after a try with those of least loss where they are many."""
     deadline = time.perf_counter() + effort.time_limit_s
     nodes = 0
+    enough = -math.inf
     if len(listed) > FEW_CONFIGURATIONS:
         least = listed.take(np.argsort(listed.loss, kind="stable")[:FEW_CONFIGURATIONS])
         answer = solve_configurations(
@@ -69,7 +77,8 @@ def _over_configurations(
         )
         nodes = answer.nodes
         known = _better(templates, known, answer.workers, fleet)
-        listed = listed.take(listed.loss <= _most_loss(value_of(templates, known, fleet), prices))
+        enough = _near_enough(value_of(templates, known, fleet), effort)
+        listed = listed.take(listed.loss <= _most_loss(enough, prices))
     answer = solve_configurations(
         templates,
         listed,
@@ -79,7 +88,7 @@ def _over_configurations(
         start=known,
     )
     best = _better(templates, known, answer.workers, fleet)
-    return Answer(best, answer.bound, answer.seconds, nodes + answer.nodes)
+    return Answer(best, max(answer.bound, enough), answer.seconds, nodes + answer.nodes)
 
 
 def _better(templates: Templates, known: I64, found: I64, fleet: Fleet) -> I64:
@@ -89,6 +98,11 @@ def _better(templates: Templates, known: I64, found: I64, fleet: Fleet) -> I64:
     return found if improves else known
 
 
-def _most_loss(known: float, prices: Prices) -> float:
-    """What a plan better than ``known`` may lose, with room for rounding errors."""
-    return prices.bound - known + 1e-9 * abs(prices.bound)
+def _near_enough(known: float, effort: Effort) -> float:
+    """The value up to which a better plan need not be looked for."""
+    return known if math.isinf(known) else known + LEFT_OUT * effort.gap * abs(known)
+
+
+def _most_loss(value: float, prices: Prices) -> float:
+    """What a plan better than ``value`` may lose, with room for rounding errors."""
+    return prices.bound - value + 1e-9 * abs(prices.bound)

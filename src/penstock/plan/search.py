@@ -11,7 +11,8 @@
 The bound covers the full template set. A plan better than the known one can be rewritten, at the same
 devices and no less rate, to hold only templates that survive 1; trimmed of idle workers it consists of
 configurations, each of which loses at most what lies between the bound of 2 and the known plan; so it is
-a solution of 4, and ``max(known objective, bound of 4)`` limits every plan. So do the bound of 2, and that
+a solution of 4, and ``max(known value, bound of 4)`` limits every plan. (Plans better by less than half the gap are
+left out of 4, and its bound is raised by as much.) So do the bound of 2, and that
 of 3 where it covers all templates; the least is reported. The solver's own tolerance is 1e-6 of the
 objective. Nothing is assumed of how many stages, classes, shares or models there are.
 """
@@ -51,8 +52,8 @@ SOLVER_SHARE = 0.9
 class SearchOutcome:
     """Workers (templates, stages) of the plan found over ``templates``, and a limit on every plan's value.
 
-    ``rows``: which templates these are of those searched. ``value``: the plan's, 0 or minus infinity where
-    none was found.
+    ``rows``: which templates these are of those searched. ``value``: the plan's, minus infinity where none
+    was found.
     """
 
     templates: Templates
@@ -66,18 +67,16 @@ class SearchOutcome:
     @property
     def found(self) -> bool:
         """Whether there is a plan that serves every model, and every demand."""
-        return bool(self.workers.any()) and math.isfinite(self.value) and self.value != 0.0
+        return math.isfinite(self.value)
 
     @property
     def excludes_all(self) -> bool:
         """Whether the bound proves that there is none: the solver's tolerance is 1e-6 of the relaxation."""
-        return math.isinf(self.bound) or 0.0 <= self.bound <= 2e-6 * self.prices.bound
+        return math.isinf(self.bound) or (self.bound <= 2e-6 * self.prices.bound and self.prices.bound > 0.0)
 
 
 def search(templates: Templates, fleet: Fleet, limits: SearchLimits) -> SearchOutcome:
-    """The best plan over ``templates``; every model must have one. Without workers none was found, and a
-    bound of 0 or minus infinity proves that there is none.
-    """
+    """The best plan over ``templates``, of which every model must have one."""
     deadline = time.perf_counter() + limits.time_limit_s
     survivors = integer_undominated(templates)
     kept = templates.take(survivors)

@@ -15,6 +15,9 @@ from penstock.result import relative_gap
 DEMAND_TOLERANCE = 1e-6
 """A demand is met if the rate is short of it by no more than this part, the solver's tolerance."""
 
+TINY = 1e-300
+"""Any rate that is a rate."""
+
 
 def rates_of(templates: Templates, workers: I64) -> F64:
     """The rate of every template's pipeline, its least stage's: (templates,)."""
@@ -54,14 +57,14 @@ def devices_used(templates: Templates, workers: I64, fleet: Fleet) -> I64:
 def value_of(templates: Templates, workers: I64, fleet: Fleet) -> float:
     """The value of ``workers`` (templates, stages), which the program maximises.
 
-    Throughput: least rate / weight over the models. Cost: that of the devices used, negated; minus infinity
-    where a demand is not met.
+    Throughput: least rate / weight over the models. Cost: that of the devices used, negated. Minus infinity
+    where a model is not served, or a demand not met: that is no plan.
     """
     least = float((model_rates(templates, workers, len(fleet.weight)) / fleet.weight).min())
+    if least < (1 - DEMAND_TOLERANCE if fleet.hourly_cost is not None else TINY):
+        return -math.inf
     if fleet.hourly_cost is None:
         return least
-    if least < 1 - DEMAND_TOLERANCE:
-        return -math.inf
     return -float(devices_used(templates, workers, fleet) @ fleet.hourly_cost)
 
 
