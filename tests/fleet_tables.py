@@ -54,8 +54,11 @@ def _rows(rows: Sequence[Sequence[int]], widest: int) -> np.ndarray:
 
 
 @st.composite
-def tables(draw: st.DrawFn, *, noisy: bool = False) -> DispatchTable:
-    """Up to 2 models of 2 pipelines of 3 stages of 3 workers, on shared hosts, batches up to 4."""
+def tables(draw: st.DrawFn, *, noisy: bool = False, shared: bool = False) -> DispatchTable:
+    """Up to 2 models of 2 pipelines of 3 stages of 3 workers, on shared hosts, batches up to 4.
+
+    With ``shared`` pools any stages may share a pool.
+    """
     n_hosts = draw(st.integers(1, 4))
     models = []
     for _ in range(draw(st.integers(1, 2))):
@@ -70,7 +73,12 @@ def tables(draw: st.DrawFn, *, noisy: bool = False) -> DispatchTable:
     table = make_table(models)
     # Hosts are dense: number those in use anew.
     _, dense = np.unique(table.worker_host, return_inverse=True)
-    return table._replace(worker_host=dense.astype(np.int64))
+    table = table._replace(worker_host=dense.astype(np.int64))
+    if not shared:
+        return table
+    pools = len(table.worker_first) - 1
+    stage_pool = draw(st.lists(st.integers(0, pools - 1), min_size=pools, max_size=pools))
+    return table._replace(stage_pool=np.array(stage_pool, np.int64))
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""The reservation policy once more, in plain Python lists, from its description: a test's oracle.
+"""The policies that reserve routes once more, in plain Python lists, from its description: a test's oracle.
 
 Written for clarity alone, and sharing nothing with the kernels: lists, sorting, no arrays. It takes no
 corrections, so it serves for exact execution.
@@ -32,9 +32,12 @@ class Route:
 
 
 class PlainPolicy:
-    """Reservations with adaptive batching."""
+    """Reservations with adaptive batching, and the rules that differ from it."""
 
-    def __init__(self, table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int = 0) -> None:
+    def __init__(
+        self, table: DispatchTable, *, rule: str = "reservation", dispatch_us: int = 0, overhead_us: int = 0
+    ) -> None:
+        self.rule = rule
         self.table, self.dispatch_us, self.overhead_us = table, dispatch_us, overhead_us
         self.queues: list[list[Queued]] = [[] for _ in range(table.n_models)]
         self.wake = [NEVER_US] * table.n_models
@@ -57,7 +60,8 @@ class PlainPolicy:
                 continue
             self.wake[model] = NEVER_US
             while queue:
-                wake_us = self.act(now_us, model, queue, dispatches, drops)
+                act = self.act_greedily if self.rule == "edf" else self.act
+                wake_us = act(now_us, model, queue, dispatches, drops)
                 if wake_us is not None:
                     self.wake[model] = wake_us
                     break
@@ -69,12 +73,17 @@ class PlainPolicy:
         pipeline = self.best_pipeline(model, now_us, head.deadline_us)
         planned = int(self.table.pipeline_batch[pipeline])
         # round(0.95 x planned), halves up
-        least = 1 if head.judged else max(1, math.floor(0.95 * planned + 0.5 + 1e-9))
+        least = (
+            1
+            if head.judged or self.rule == "whole-batch"
+            else max(1, math.floor(0.95 * planned + 0.5 + 1e-9))
+        )
         fitting = [
             b for b in range(least, planned + 1) if self.finish(pipeline, b, now_us) <= head.deadline_us
         ]
         if not fitting:
-            drops.append((head.request, Outcome.DROPPED_DEADLINE if head.judged else Outcome.DROPPED_EARLY))
+            early = not head.judged and self.rule != "whole-batch"
+            drops.append((head.request, Outcome.DROPPED_EARLY if early else Outcome.DROPPED_DEADLINE))
             queue.pop(0)
             return None
         head.judged = True
@@ -91,6 +100,28 @@ class PlainPolicy:
                 queue.pop(0)
                 return None
             size = now_fitting[-1]
+        self.dispatch(now_us, model, pipeline, size, queue, dispatches)
+        return None
+
+    def act_greedily(self, now_us, model, queue, dispatches, drops):
+        """Drop a head that is lost, give what waits to a free first stage, or sleep until there is one."""
+        ready_us = now_us + self.dispatch_us
+        pipelines = range(self.table.pipeline_first[model], self.table.pipeline_first[model + 1])
+        widest = self.table.latency_us.shape[1]
+        least_us = min(self.alone_us(p, b) for p in pipelines for b in range(1, widest))
+        spare_us = queue[0].deadline_us - ready_us - least_us
+        if spare_us < 0:
+            drops.append((queue.pop(0).request, Outcome.DROPPED_DEADLINE))
+            return None
+        sizes = {p: min(len(queue), int(self.table.pipeline_batch[p])) for p in pipelines}
+        starts = {p: self.probe(p, sizes[p], now_us).starts[0] for p in pipelines}
+        pipeline = min(pipelines, key=lambda p: starts[p])
+        if starts[pipeline] > ready_us:
+            return now_us + min(starts[pipeline] - ready_us, spare_us + 1)
+        self.dispatch(now_us, model, pipeline, sizes[pipeline], queue, dispatches)
+        return None
+
+    def dispatch(self, now_us, model, pipeline, size, queue, dispatches):
         route = self.probe(pipeline, size, now_us)
         self.reserve(route)
         taken = [queue.pop(0).request for _ in range(size)]
@@ -106,7 +137,6 @@ class PlainPolicy:
             )
         )
         self.batches += 1
-        return None
 
     def best_pipeline(self, model, now_us, deadline_us):
         def key(pipeline):
@@ -115,7 +145,8 @@ class PlainPolicy:
             work = sum(
                 int(self.table.latency_us[s, batch] + self.table.transfer_us[s, batch]) for s in stages
             )
-            misses = batch == 1 and self.finish(pipeline, 1, now_us) > deadline_us
+            counts = batch == 1 or self.rule == "penstock"
+            misses = counts and self.finish(pipeline, batch, now_us) > deadline_us
             return misses, self.probe(pipeline, batch, now_us).ends[-1] - now_us - work, pipeline
 
         return min(range(self.table.pipeline_first[model], self.table.pipeline_first[model + 1]), key=key)
@@ -124,20 +155,30 @@ class PlainPolicy:
         return range(int(self.table.stage_first[pipeline]), int(self.table.stage_first[pipeline + 1]))
 
     def finish(self, pipeline, batch, now_us):
+        return self.probe(pipeline, batch, now_us).ends[-1] + self.guard_us(pipeline, batch)
+
+    def alone_us(self, pipeline, batch):
+        """What a batch takes when nothing waits, guard included."""
+        rows = list(self.stages(pipeline))
+        work_us = self.table.latency_us[rows, batch].sum() + self.table.transfer_us[rows, batch].sum()
+        return int(work_us) + self.guard_us(pipeline, batch)
+
+    def guard_us(self, pipeline, batch):
         spread = math.sqrt(
             sum(
                 int(self.table.p99_us[s, batch] - self.table.latency_us[s, batch]) ** 2
                 for s in self.stages(pipeline)
             )
         )
-        return self.probe(pipeline, batch, now_us).ends[-1] + math.ceil(spread) + self.overhead_us
+        return math.ceil(spread) + self.overhead_us
 
     def probe(self, pipeline, batch, now_us):
         route = Route()
         ready, sender = now_us + self.dispatch_us, None
         for s in self.stages(pipeline):
             options = []
-            for worker in range(int(self.table.worker_first[s]), int(self.table.worker_first[s + 1])):
+            pool = int(self.table.pool_of_stage[s])
+            for worker in range(int(self.table.worker_first[pool]), int(self.table.worker_first[pool + 1])):
                 host = int(self.table.worker_host[worker])
                 sent, transfer = ready, int(self.table.transfer_us[s, batch])
                 # A transfer of no length needs no link, so it passes through a promised span.
@@ -148,7 +189,7 @@ class PlainPolicy:
                 arrival = sent + transfer
                 start = max(arrival, self.worker_free[worker])
                 end = start + int(self.table.latency_us[s, batch])
-                tie = self.worker_free[worker], self.rank(s, worker)
+                tie = self.worker_free[worker], self.rank(pool, worker)
                 options.append((end, tie, worker, arrival, start, transfer))
             end, _, worker, arrival, start, transfer = min(options)
             route.workers.append(worker)
@@ -158,9 +199,9 @@ class PlainPolicy:
             ready, sender = end, int(self.table.worker_host[worker])
         return route
 
-    def rank(self, stage, worker):
+    def rank(self, pool, worker):
         """How many workers of the pool sit before it on its host, then the host."""
-        first, host = int(self.table.worker_first[stage]), self.table.worker_host
+        first, host = int(self.table.worker_first[pool]), self.table.worker_host
         return int((host[first:worker] == host[worker]).sum()), int(host[worker])
 
     def reserve(self, route):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_tables import tables, traffic
 from penstock.schedule.reservation import ReservationPolicy
+from penstock.schedule.rules import RULES
 from plain_policy import PlainPolicy
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_policy_equals_its_description(data):
-    table = data.draw(tables(noisy=True))
-    costs = {"dispatch_us": data.draw(st.integers(0, 5)), "overhead_us": data.draw(st.integers(0, 5))}
+def test_policy_equals_its_description(rule, data):
+    table = data.draw(tables(noisy=True, shared=data.draw(st.booleans())))
+    costs = {
+        "rule": rule,
+        "dispatch_us": data.draw(st.integers(0, 5)),
+        "overhead_us": data.draw(st.integers(0, 5)),
+    }
     policy, oracle = ReservationPolicy(table, **costs), PlainPolicy(table, **costs)
     for request, (arrival_us, model, slo_us) in enumerate(data.draw(traffic(table.n_models))):
         while (wake_us := oracle.decide(-1).wake_us) < arrival_us:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_runs import as_arrivals, busy_table, names, same
@@ -10,6 +11,7 @@ from simulated_runs import as_arrivals, busy_table, names, same
 from fleet_tables import tables, traffic
 from penstock.schedule.journal import JournalingPolicy, replay
 from penstock.schedule.reservation import ReservationPolicy
+from penstock.schedule.rules import RULES
 from penstock.simulate.driver import drive
 from penstock.simulate.simulator import simulate
 from penstock.traffic.arrivals import draw_arrivals
@@ -17,26 +19,46 @@ from penstock.traffic.renewal import poisson
 from plain_policy import PlainPolicy
 
 
-@settings(max_examples=80, deadline=None)
+RULES_GIVEN = pytest.mark.parametrize("rule", RULES)
+
+
+@RULES_GIVEN
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_compiled_loop_equals_plain_driver(data):
+def test_compiled_loop_equals_plain_driver(rule, data):
     """With noise too, so that corrections by completions are compared."""
-    table = data.draw(tables(noisy=True))
+    table = data.draw(tables(noisy=True, shared=data.draw(st.booleans())))
     arrivals = as_arrivals(data.draw(traffic(table.n_models)))
     costs = {"dispatch_us": data.draw(st.integers(0, 5)), "overhead_us": data.draw(st.integers(0, 5))}
     options = {"model_names": names(table), "seed": 7, "noise": data.draw(st.booleans()), **costs}
-    driven = drive(ReservationPolicy(table, **costs), table, arrivals, **options)
-    assert same(simulate(table, arrivals, **options), driven)
+    driven = drive(ReservationPolicy(table, rule=rule, **costs), table, arrivals, **options)
+    assert same(simulate(table, arrivals, policy=rule, **options), driven)
+    check_record(table, driven)
 
 
-@settings(max_examples=80, deadline=None)
+def check_record(table, record):
+    """Every request is answered once, and no worker serves two batches at a time."""
+    assert (record.requests.outcome >= 0).all()
+    batches = record.batches
+    sizes = dict(zip(batches.batch.tolist(), batches.size.tolist(), strict=True))
+    assert sum(sizes.values()) == int((record.requests.batch >= 0).sum())
+    for worker in range(table.n_workers):
+        own = batches.worker == worker
+        order = np.argsort(batches.start_us[own], kind="stable")
+        starts, ends = batches.start_us[own][order], batches.end_us[own][order]
+        assert (ends[:-1] <= starts[1:]).all()
+
+
+@RULES_GIVEN
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_compiled_loop_equals_the_description(data):
+def test_compiled_loop_equals_the_description(rule, data):
     """Neither the driver nor the policy of the other side is ours; without noise there is nothing to correct."""
     table = data.draw(tables(noisy=True))
     arrivals = as_arrivals(data.draw(traffic(table.n_models)))
     options = {"model_names": names(table), "seed": 7}
-    assert same(simulate(table, arrivals, **options), drive(PlainPolicy(table), table, arrivals, **options))
+    driven = drive(PlainPolicy(table, rule=rule), table, arrivals, **options)
+    assert same(simulate(table, arrivals, policy=rule, **options), driven)
 
 
 def test_long_noisy_run_outgrows_every_array_and_still_agrees():
@@ -49,11 +71,12 @@ def test_long_noisy_run_outgrows_every_array_and_still_agrees():
     assert len(driven.batches.batch) > 2048
 
 
-def test_journal_of_a_noisy_run_replays_into_the_same_decisions():
+@RULES_GIVEN
+def test_journal_of_a_noisy_run_replays_into_the_same_decisions(rule):
     table = busy_table()
     arrivals = draw_arrivals(poisson, [3_000.0, 1_500.0], 0.3, np.random.default_rng(2))
-    journal = JournalingPolicy(ReservationPolicy(table))
+    journal = JournalingPolicy(ReservationPolicy(table, rule=rule))
     record = drive(journal, table, arrivals, model_names=["a", "b"], seed=3, noise=True)
-    decisions = replay(ReservationPolicy(table), journal.events)
+    decisions = replay(ReservationPolicy(table, rule=rule), journal.events)
     workers = [worker for d in decisions for dispatch in d.dispatches for worker in dispatch.workers]
     assert workers == record.batches.worker.tolist()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from penstock.cli.output import force_option, note
+from penstock.schedule.rules import RULES
 
 
 @click.command()
@@ -31,6 +32,13 @@ from penstock.cli.output import force_option, note
 @click.option(
     "--overhead-us", type=click.IntRange(min=0), help="What the policy takes this server to add to a request."
 )
+@click.option(
+    "--policy",
+    type=click.Choice(tuple(RULES)),
+    default="reservation",
+    show_default=True,
+    help="Who is served when: see docs/policies.md.",
+)
 @click.option("--max-body-mb", type=click.IntRange(min=1), default=64, show_default=True)
 @force_option
 def command(
@@ -42,6 +50,7 @@ def command(
     seconds: float | None,
     dispatch_us: int | None,
     overhead_us: int | None,
+    policy: str,
     max_body_mb: int,
     force: bool,
 ) -> None:
@@ -85,6 +94,7 @@ def command(
         overhead_us=OVERHEAD_US if overhead_us is None else overhead_us,
         journal=journal,
         keep_record=record is not None,
+        policy=policy,
     )
     listener = listening_socket(Address.parse(http))
     folder = run_folder()

@@ -1,8 +1,8 @@
 """Each pool's workers as a tournament: who is free first is known at once, and a change costs log(pool).
 
 The tree of a pool of n workers has nodes 1 .. 2n - 1; the children of node i are 2i and 2i + 1, and worker k of
-the pool is leaf n + k. Every node names the worker below it that is free first, by (free, rank). The pool's nodes lie in
-``soonest`` from twice its first worker on; node 0 is not used.
+the pool is leaf n + k. Every node names the worker below it that is free first, by (free, rank). The pool's
+nodes lie in ``soonest`` from twice its first worker on; node 0 is not used.
 """
 
 # mypy: disable-error-code=no-any-return

@@ -65,7 +65,7 @@ def _fill_stage(
                 _consider(facts, held, actions, row, column, worker, ready_us + transfer_us)
         sendable_us = fit(held.uplinks, sender, ready_us, transfer_us)
     _search(facts, held, actions, row, column, facts.stage_pool[stage], sender, sendable_us, transfer_us)
-    work_us = facts.latency_us[stage, batch] * held.pace[stage] // PACE_OF_PROFILE
+    work_us = -(-facts.latency_us[stage, batch] * held.pace[stage] // PACE_OF_PROFILE)
     actions.end_us[row, column] = actions.start_us[row, column] + work_us
     return actions.worker[row, column]
 

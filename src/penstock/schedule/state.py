@@ -16,8 +16,8 @@ from penstock.units import NEVER_US
 _SPANS = 64
 """Room for the promised spans of a link; twice the most seen at saturation on 100 devices."""
 
-PACE_OF_PROFILE = 1024
-"""The pace of a stage that is exactly as fast as profiled."""
+PACE_OF_PROFILE = 2**20
+"""The pace of a stage that is exactly as fast as profiled; fine enough for a small change to move it."""
 
 
 class Facts(NamedTuple):
@@ -80,7 +80,8 @@ class Reservations(NamedTuple):
 
     ``soonest`` (2 x workers,): an index of the workers by the time they are free, see
     :mod:`penstock.schedule.pool_index`; ``path`` is room for its walks. ``pace`` (stages,): what a stage takes as
-    against its profile, in 1/1024.
+    against its profile, in units of
+    ``1 / PACE_OF_PROFILE``.
     """
 
     worker_free_us: I64

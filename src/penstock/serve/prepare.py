@@ -40,6 +40,7 @@ class ServeOptions:
     overhead_us: int = OVERHEAD_US
     journal: Path | None = None
     keep_record: bool = False
+    policy: str = "reservation"
 
 
 def parse_executors(texts: tuple[str, ...], known_classes: frozenset[str]) -> dict[str, ExecutorKind]:
@@ -89,6 +90,7 @@ def prepare(plan: Plan, profiles: Mapping[str, Profile], options: ServeOptions, 
         dispatch_us=options.dispatch_us,
         overhead_us=options.overhead_us,
         journal=None if options.journal is None else str(options.journal.absolute()),
+        policy=options.policy,
         keep_record=options.keep_record,
     )
 

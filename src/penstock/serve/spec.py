@@ -93,7 +93,7 @@ class ServerSpec(msgspec.Struct, frozen=True):
 
     ``dispatch_us``: from a decision to the start of its batch; ``overhead_us``: what the server adds to each
     request end to end; the policy's predictions count both. ``journal`` is the file that gets the policy's
-    calls; ``keep_record`` asks for the record's rows.
+    calls; ``policy`` is a rule of :data:`penstock.schedule.rules.RULES`; ``keep_record`` asks for the record's rows.
     """
 
     models: tuple[ModelSpec, ...]
@@ -104,6 +104,7 @@ class ServerSpec(msgspec.Struct, frozen=True):
     dispatch_us: int = DISPATCH_US
     overhead_us: int = OVERHEAD_US
     journal: str | None = None
+    policy: str = "reservation"
     keep_record: bool = False
 
     def dispatch_table(self) -> DispatchTable:

@@ -25,6 +25,7 @@ class _Header(msgspec.Struct):
     dispatch_us: int
     overhead_us: int
     table: dict[str, list[Any]]
+    policy: str = "reservation"
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,27 @@ class Journal:
     overhead_us: int
     events: list[Event]
     decisions: list[Decision]
+    policy: str = "reservation"
 
 
 class JournalFile:
     """Writes the calls of ``policy`` (through :attr:`policy`) to ``path``, which must not exist."""
 
     def __init__(
-        self, policy: Policy, path: Path, table: DispatchTable, *, dispatch_us: int, overhead_us: int
+        self,
+        policy: Policy,
+        path: Path,
+        table: DispatchTable,
+        *,
+        rule: str = "reservation",
+        dispatch_us: int,
+        overhead_us: int,
     ) -> None:
         self._noting = JournalingPolicy(policy)
         self.policy = _DecisionNoting(self._noting)
         self._file = path.open("xb")
         plain = {name: values.tolist() for name, values in table._asdict().items()}
-        self._write(_Header(1, dispatch_us, overhead_us, plain))
+        self._write(_Header(1, dispatch_us, overhead_us, plain, rule))
 
     def flush(self) -> None:
         """Write what was noted since the last flush."""
@@ -105,4 +114,4 @@ def read_journal(path: Path) -> Journal:
         ) from None
     table = DispatchTable(**{name: np.array(v, dtype=np.int64) for name, v in header.table.items()})
     events = [tuple(row) for row in rows if row[0] != "decided"]
-    return Journal(table, header.dispatch_us, header.overhead_us, events, decisions)
+    return Journal(table, header.dispatch_us, header.overhead_us, events, decisions, header.policy)

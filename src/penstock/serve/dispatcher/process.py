@@ -68,6 +68,7 @@ class _Loop:
                 policy,
                 Path(spec.journal),
                 table,
+                rule=spec.policy,
                 dispatch_us=spec.dispatch_us,
                 overhead_us=spec.overhead_us,
             )
@@ -132,7 +133,10 @@ class _Loop:
 
 def _policy(spec: ServerSpec) -> Policy:
     return ReservationPolicy(
-        spec.dispatch_table(), dispatch_us=spec.dispatch_us, overhead_us=spec.overhead_us
+        spec.dispatch_table(),
+        rule=spec.policy,
+        dispatch_us=spec.dispatch_us,
+        overhead_us=spec.overhead_us,
     )
 
 
