@@ -18,7 +18,6 @@ from penstock.traffic.arrivals import draw_arrivals
 from penstock.traffic.renewal import poisson
 from plain_policy import PlainPolicy
 
-
 RULES_GIVEN = pytest.mark.parametrize("rule", RULES)
 
 
