@@ -48,8 +48,8 @@ WEIGHT_TOLERANCE = 0.003
 SEARCHED, HALVINGS = 3.0, 24
 """A promise is looked for within this logarithm of the rates held, to less than a part in a million."""
 
-QUICK = SearchLimits(gap=3e-3, time_limit_s=1.0)
-CLOSE = SearchLimits(gap=3e-4, time_limit_s=3.0)
+QUICK = SearchLimits(gap=2e-3, time_limit_s=2.0)
+CLOSE = SearchLimits(gap=3e-4, time_limit_s=6.0)
 
 
 @dataclass(frozen=True)
