@@ -131,3 +131,32 @@ def test_rates_that_no_seed_confirms_are_not_stated():
     with pytest.raises(InfeasibleError, match="fresh seeds do not confirm"):
         verified(plan, [100.0], lambda plan, rates: [0.5], HOW)
     assert math.isclose(plan.models[0].offered_rps, plan.models[0].rate_rps)
+
+
+def test_demands_are_held_at_the_least_cost():
+    """Half of each rate is held: 400/s and 200/s take 800 and 400, so 4 and 2 devices of 200/s at 3.00 an hour."""
+    fleet = {"fast": DeviceClass(count=20, hourly_cost=3.0)}
+    asked = toy_scenario(
+        fleet, [toy_model(name, 40_000).demanding(rate) for name, rate in (("a", 399.0), ("b", 199.0))]
+    )
+    asked = asked.model_copy(update={"planner": asked.planner.model_copy(update={"objective": "cost"})})
+    judged = judge(lambda m: 0.5)
+
+    def confirm(plan, rates):
+        held = [model.held_rps for model in judged(plan).models]
+        return [0.995 if rate <= most else 0.5 for rate, most in zip(rates, held, strict=True)]
+
+    plan = plan_to_hold(asked, PROFILES, evaluate=judged, confirm=confirm, verification=HOW)
+    assert [sum(p.stages[0].workers for p in m.pipelines) for m in plan.models] == [4, 2]
+    assert plan.objective == pytest.approx(18.0)
+    assert [m.offered_rps for m in plan.models] == [399.0, 199.0]
+    check_plan(plan, PROFILES)
+    few = asked.model_copy(
+        update={
+            "cluster": asked.cluster.model_copy(
+                update={"device_classes": {"fast": DeviceClass(count=5, hourly_cost=3.0)}}
+            )
+        }
+    )
+    with pytest.raises(InfeasibleError, match="cannot meet the demand"):
+        plan_to_hold(few, PROFILES, evaluate=judged, confirm=confirm, verification=HOW)

@@ -20,6 +20,7 @@ from typing import final
 
 import numpy as np
 
+from penstock.errors import InfeasibleError
 from penstock.plan.assemble import model_plans, proven
 from penstock.plan.budget import ModelBudget, fleet_of
 from penstock.plan.dominance import fractional_undominated
@@ -36,8 +37,8 @@ from penstock.units import US_PER_S
 
 PLANNER_NAME = "penstock-held"
 
-ESTIMATE_ROUNDS = 3
-"""Rounds from the published estimate of the rate to the fluid one; it moves by less than 1% after two."""
+ESTIMATE_ROUNDS = 2
+"""Rounds from the estimate in the scenario, or none, to the fluid rate; it moves by less than 1% after two."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Planned:
 class Candidates:
     """Plans of one scenario by choice, over templates that are enumerated once.
 
-    ``prices``: the linear relaxation without margin or taste, whose ``bound`` no plan passes. Gathering a batch is
-    reckoned at that rate and with factor 1, as a plan of the search serves near it; whether batches fill
-    in time is then for the judge to say. :class:`InfeasibleError` where a model has no pipeline at all.
+    ``prices``: the linear relaxation without margin or taste, whose ``bound`` no plan passes. Gathering a
+    batch is reckoned at that rate (at the demand, where the plan is to meet one) and with factor 1, as a plan of
+    the search serves near it; whether batches fill in time is then for the judge to say.
+    :class:`InfeasibleError` where a model has no pipeline at all.
     """
 
     def __init__(self, scenario: Scenario, profiles: Mapping[str, Profile], stages: int) -> None:
@@ -77,13 +79,24 @@ class Candidates:
         settings = {"max_stages": stages, "batch_build_factor": 1.0, "share_devices": True}
         bare = scenario.model_copy(update={"planner": scenario.planner.model_copy(update=settings)})
         self._fleet = fleet_of(bare)
-        rates = np.array([model.estimated_rps or np.inf for model in scenario.models])
-        for _ in range(ESTIMATE_ROUNDS):
-            self._rates = rates
-            self._templates = _templates(bare, profiles, US_PER_S / rates)
-            self.prices = _fluid(self._templates, self._fleet)
-            rates = self.prices.bound * self._fleet.weight
         self._scenario = bare
+        if self.meets_demand:
+            self._reckon(self._fleet.weight)
+            return
+        self._reckon(np.array([model.estimated_rps or np.inf for model in scenario.models]))
+        for _ in range(ESTIMATE_ROUNDS):
+            self._reckon(self.prices.bound * self._fleet.weight)
+
+    def _reckon(self, rates_rps: F64) -> None:
+        """Templates whose batches gather at ``rates_rps`` (models,), and their fluid prices."""
+        self._rates = rates_rps
+        self._templates = _templates(self._scenario, self._profiles, US_PER_S / rates_rps)
+        self.prices = _fluid(self._templates, self._fleet)
+
+    @property
+    def meets_demand(self) -> bool:
+        """Whether weights are demands, to be met at the least cost."""
+        return self._fleet.hourly_cost is not None
 
     def plan(self, choice: Choice, weights: Sequence[float], limits: SearchLimits) -> Planned:
         """The best plan for ``choice``, sharing the fleet out by ``weights`` in place of the scenario's.
@@ -109,10 +122,23 @@ class Candidates:
             limits,
         )
         if not found.found:
-            raise fleet_too_small(self._scenario)
+            raise self._no_plan()
         tasted = model_rates(found.templates, found.workers, len(choice))
         plan = self._plan(self._tasted(found.templates, taste, back=True), found.workers, margin)
         return Planned(plan, choice, tuple(tasted.tolist()))
+
+    def _no_plan(self) -> InfeasibleError:
+        if not self.meets_demand:
+            return fleet_too_small(self._scenario)
+        return InfeasibleError(
+            "the cluster cannot meet the demand with room for queueing. Lower rate_rps, or add devices; "
+            "'penstock capacity' says which."
+        )
+
+    @property
+    def hourly_cost(self) -> F64:
+        """What a device of each class costs: (classes,), 0 where cost does not count."""
+        return self._fleet.device_cost
 
     @property
     def devices(self) -> F64:
@@ -154,7 +180,7 @@ class Candidates:
         ]
         plans = model_plans(templates, workers, scenario, self._profiles, budget)
         return proven(
-            plans, scenario, planner=PLANNER_NAME, bound=self.prices.bound, gap=0.0, stats={}
+            plans, scenario, planner=PLANNER_NAME, bound=abs(self.prices.bound), gap=0.0, stats={}
         ).solution
 
 

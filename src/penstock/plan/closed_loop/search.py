@@ -20,6 +20,7 @@ from typing import final
 
 from penstock.errors import InfeasibleError
 from penstock.plan.closed_loop.choices import Candidates, Choice, ModelChoice, Planned
+from penstock.plan.closed_loop.growth import growth
 from penstock.plan.planner import SearchLimits
 from penstock.plan.score import Evaluate, Score
 from penstock.plan.templates import F64
@@ -62,13 +63,6 @@ class Measured:
     goodput_rps: float
 
 
-NEAR = 0.2
-"""Rates are taken to follow devices in proportion up to this logarithm of their ratio."""
-
-ECONOMY = 0.5
-"""Beyond, devices are taken to grow with this power of the rate: a larger pool stands bursts better."""
-
-
 @dataclass(frozen=True)
 class _Lesson:
     """What one choice of one model gave: ``devices`` (classes,), the rate counted, and the rate held."""
@@ -79,8 +73,7 @@ class _Lesson:
 
     def growth(self, rate_rps: float) -> float:
         """By how much the model must grow to hold ``rate_rps``."""
-        x = math.log(rate_rps / self.held_rps)
-        return math.exp(x if abs(x) <= NEAR else math.copysign(NEAR + ECONOMY * (abs(x) - NEAR), x))
+        return growth(rate_rps / self.held_rps)
 
 
 @final
