@@ -25,6 +25,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "replan": ("replan", "Choose the best plan for a changed scenario within a number of moves."),
     "capacity": ("capacity", "Say what a rate costs, and what one more device is worth."),
     "simulate": ("simulate", "Run a plan against arrivals, without devices."),
+    "sweep": ("sweep", "Find the largest load at which a plan holds a target attainment."),
+    "compare": ("compare", "Compare planners and policies, each at its own best margin."),
     "serve": ("serve", "Serve a plan behind the Open Inference Protocol."),
     "load": ("load", "Send open-loop load to a server and measure from the intended send time."),
     "report": ("report", "Write one offline HTML page from records and plans."),

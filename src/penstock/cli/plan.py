@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.hold import Holding, hold_options, plan_held
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ PLANNER_NAMES = ("penstock", "np", "dart-r", "even")  # a test holds this agains
     is_flag=True,
     help="Let stages of one class, share and place share their workers; refused where memory forbids.",
 )
+@hold_options
 @force_option
 @json_option
 def command(
@@ -63,6 +65,9 @@ def command(
     time_limit_s: float,
     gap: float,
     shared_pools: bool,
+    hold: float | None,
+    policy: str,
+    arrivals: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +85,7 @@ def command(
       penstock plan scenario.yaml -o plan.json
       penstock plan scenario.yaml --planner np
       penstock plan scenario.yaml --shared-pools -o shared.json
+      penstock plan scenario.yaml --hold 0.99 --arrivals gamma:cv=4 -o plan.json
     """
     from penstock.files import refuse_overwrite
     from penstock.plan.planner import SearchLimits
@@ -92,10 +98,13 @@ def command(
         refuse_overwrite(output, force)
     scenario = load_scenario(scenario_path)
     profiles = load_profiles(scenario, scenario_path.parent)
-    planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
-    plan = planner.plan(scenario, profiles).solution
-    if shared_pools:
-        plan = with_shared_pools(plan, profiles)
+    if hold is not None:
+        plan = plan_held(scenario, profiles, Holding(hold, policy, arrivals))
+    else:
+        planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
+        plan = planner.plan(scenario, profiles).solution
+        if shared_pools:
+            plan = with_shared_pools(plan, profiles)
     if output is not None:
         plan = relocated(plan, scenario_path.parent, output.parent)
         save_plan(plan, output, profiles, force=force)
@@ -117,6 +126,18 @@ def _print_plan(plan: Plan) -> None:
         columns += ["infer", "transfer", "slack", "rate/s"]
         print_table(title, columns, _pools(plan, model))
     print_table("Devices", ["class", "used", "count"], _devices(plan))
+    if plan.verification is not None:
+        how = plan.verification
+        rows = [
+            [m.name, f"{m.offered_rps:.1f}", f"{m.verified.attainment:.2%}"]
+            for m in plan.models
+            if m.verified
+        ]
+        print_table(
+            f"Verified: {how.arrivals} arrivals, policy {how.policy}, {len(how.seeds)} runs of {how.seconds:g} s",
+            ["model", "rate/s", "attainment"],
+            rows,
+        )
     click.echo(f"objective  {plan.objective:.4f} {_unit(plan)}")
     click.echo(f"bound      {plan.bound:.4f} (no plan of this space passes it)")
     click.echo(f"gap        {plan.gap:.2e}, {plan.status}")

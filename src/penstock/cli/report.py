@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +34,14 @@ def command(
 ) -> None:
     """Write one offline HTML page from plans (files) and records (folders).
 
-    A record belongs to the plan named before it; with a plan, its pools' utilisation is shown.
+    A record belongs to the plan named before it; with a plan, its pools' utilisation is shown. With --figures
+    an input may also be what 'penstock compare --json' printed: load factors, attainment curves, utilisation.
 
     \b
     Example:
       penstock report plan.json run-simulated run-measured -o report.html
+      penstock compare scenarios/*.yaml --json > compare.json
+      penstock report compare.json --figures figures
     """
     from penstock.errors import BadInputError
     from penstock.files import write_text, write_whole
@@ -46,13 +49,14 @@ def command(
 
     if output is None and figures is None:
         raise BadInputError("nothing to write: give -o PAGE.html, --figures FOLDER, or both.")
-    contents = _contents(inputs, title)
+    contests = [path for path in inputs if path.is_file() and _is_contest(path)]
+    contents = _contents(tuple(path for path in inputs if path not in contests), title)
     written = []
     if output is not None:
         write_text(output, render(contents), force=force)
         written.append(output)
     if figures is not None:
-        drawn = draw(contents)
+        drawn = draw(contents) | _contest_figures(contests)
         write_whole(figures, lambda made: _save_figures(drawn, made), force=force)
         written.append(figures)
     if as_json:
@@ -78,6 +82,34 @@ def _contents(inputs: tuple[Path, ...], title: str) -> Contents:
             plan = load_plan(path).plan
             plans[_free_name(path, plans)] = plan
     return Contents(title, plans, runs)
+
+
+def _is_contest(path: Path) -> bool:
+    """Whether the file is a comparison, and not a plan."""
+    from penstock.files import read_json
+
+    document = read_json(path)
+    return isinstance(document, dict) and {"attainment", "scenarios"} <= document.keys()
+
+
+def _contest_figures(paths: Sequence[Path]) -> dict[str, Figure]:
+    """The figures of every comparison; captions carry the file's stem where there are several."""
+    from penstock.errors import BadInputError
+    from penstock.files import read_json
+    from penstock.report.contest_figures import draw_contest
+
+    drawn: dict[str, Figure] = {}
+    for path in paths:
+        try:
+            figures = draw_contest(read_json(path))
+        except (KeyError, TypeError, IndexError) as error:
+            raise BadInputError(
+                f"{path}: is not what 'penstock compare --json' prints (at {error}). Run compare again."
+            ) from None
+        drawn |= {
+            f"{path.stem} {caption}" if len(paths) > 1 else caption: one for caption, one in figures.items()
+        }
+    return drawn
 
 
 def _free_name(path: Path, taken: Mapping[str, object]) -> str:

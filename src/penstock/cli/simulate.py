@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from penstock.schedule.table import DispatchTable
     from penstock.traffic.arrivals import ArrivalProcess, Arrivals
 
-WARM_UP_SHARE = 0.1
-"""The first tenth of the arrivals' time is left out of the figures: the pools start empty."""
-
 POLICIES = ("reservation", "whole-batch", "edf", "penstock", "reactive")
 """Written out, since the verb's help must not load the simulator; a test holds it current."""
 
@@ -115,8 +112,9 @@ def command(
 ) -> None:
     """Run PLAN against arrivals, without devices.
 
-    Every model is offered LOAD times its planned rate, all at once; in published mode each alone. Figures leave
-    out the first tenth of the time (warm-up); the record keeps everything.
+    Every model is offered LOAD times its planned rate (the verified one, where it has one), all at once; in
+    published mode each alone. Figures leave out the first tenth of the time (warm-up); the record keeps
+    everything.
 
     \b
     Example:
@@ -181,7 +179,7 @@ def _arrivals(plan: Plan, process: ArrivalProcess, load_factor: float, seconds: 
 
     from penstock.traffic.arrivals import draw_arrivals
 
-    rates_rps = [load_factor * model.rate_rps for model in plan.models]
+    rates_rps = [load_factor * model.offered_rps for model in plan.models]
     return draw_arrivals(process, rates_rps, seconds, np.random.default_rng(seed))
 
 
@@ -209,6 +207,7 @@ def _record(loaded: LoadedPlan, table: DispatchTable, arrivals: Arrivals, world:
 def _figures(plan: Plan, record: Record, seconds: float) -> _Figures:
     from penstock.report.summary import summarise
     from penstock.report.utilisation import utilisation, utilisation_by_class
+    from penstock.simulate.trial import WARM_UP_SHARE
     from penstock.units import us_from_seconds
 
     stop_us = us_from_seconds(seconds)
@@ -253,6 +252,8 @@ def _document(
     requests: int,
     wall_seconds: float,
 ) -> dict[str, Any]:
+    from penstock.simulate.trial import WARM_UP_SHARE
+
     return {
         "models": [seed_document(model) for model in over_seeds([one.summaries for one in figures])],
         "utilisation": dict(utilisation),

@@ -15,11 +15,10 @@ import numpy as np
 
 from penstock.errors import BadInputError
 from penstock.plan.budget import budgets, fleet_of
-from penstock.plan.dominance import fractional_undominated
+from penstock.plan.columns import relax_spaces
 from penstock.plan.plan import Plan
 from penstock.plan.planner import Planner
-from penstock.plan.pools import feasible_templates
-from penstock.plan.program import relax
+from penstock.plan.pools import template_spaces
 from penstock.plan.scenario import Scenario
 from penstock.profile.table import Profile
 from penstock.result import Result
@@ -135,10 +134,8 @@ def _with_one_more(scenario: Scenario, device_class: str) -> Scenario:
 
 def _duals(scenario: Scenario, profiles: Mapping[str, Profile]) -> dict[str, float]:
     """What a sliver more of each class is worth in the relaxation over pipelines, in units of the objective."""
-    templates = feasible_templates(
-        scenario, profiles, budgets(scenario, profiles), max_stages=scenario.planner.max_stages
-    )
-    fleet = fleet_of(scenario)
-    prices = relax(templates.take(fractional_undominated(templates)), fleet)
+    budget, fleet = budgets(scenario, profiles), fleet_of(scenario)
+    spaces = template_spaces(scenario, profiles, budget, max_stages=scenario.planner.max_stages)
+    prices = relax_spaces(spaces, fleet).prices
     worth = np.maximum(prices.device - fleet.device_cost, 0.0).tolist()
     return dict(zip(scenario.cluster.device_classes, worth, strict=True))

@@ -31,7 +31,12 @@ MOST_SHOWN = 20
 
 def check_plan(plan: Plan, profiles: Mapping[str, Profile]) -> None:
     """Raise :class:`BadInputError` that lists every violation of ``plan``; ``profiles`` by model name."""
-    violations = [*_check_models(plan, profiles), *_check_proof(plan), *_check_placement(plan, profiles)]
+    violations = [
+        *_check_models(plan, profiles),
+        *_check_proof(plan),
+        *_check_verification(plan),
+        *_check_placement(plan, profiles),
+    ]
     if violations:
         shown = violations[:MOST_SHOWN]
         if len(violations) > MOST_SHOWN:
@@ -194,6 +199,23 @@ def _check_proof(plan: Plan) -> Iterator[str]:
     gap = abs(plan.bound - plan.objective) / max(abs(plan.objective), 1e-12)
     if abs(plan.gap - gap) > RELATIVE_TOLERANCE:
         yield f"gap {plan.gap}, bound and objective give {gap}"
+
+
+def _check_verification(plan: Plan) -> Iterator[str]:
+    """All models are verified or none, each at the target; the rate itself only a simulation can check."""
+    without = [model.name for model in plan.models if model.verified is None]
+    if plan.verification is None:
+        if len(without) < len(plan.models):
+            yield "verification: missing, but models state verified rates"
+        return
+    if without:
+        yield f"verification: models {without} state no verified rate"
+    for model in plan.models:
+        if model.verified is not None and model.verified.attainment < plan.verification.target:
+            yield (
+                f"model {model.name!r}: verified at attainment {model.verified.attainment}, the target is "
+                f"{plan.verification.target}"
+            )
 
 
 def _check_demands(plan: Plan, asked: Mapping[str, ServedModel]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from penstock.plan.program import Fleet, Prices, relax
 from penstock.plan.slack import PoolLimit, SharedPool, Slack, pool_limits, shared_pools, slack
 from penstock.plan.templates import F64, I64, LatencyBudget, Templates, enumerate_templates, join
 from penstock.profile.table import Profile
+from penstock.units import NEVER_US
 
 MOST_SLO_FACTOR = 2.0
 """Pipelines slower than so many times the SLO less its margin are not looked at for its worth."""
@@ -134,7 +135,7 @@ class _Space:
                 enumerate_templates(
                     profiles[model.name],
                     scenario.cluster,
-                    LatencyBudget(np.finfo(np.float64).max, own.build_us),
+                    LatencyBudget(float(NEVER_US), own.build_us),
                     max_stages=scenario.planner.max_stages,
                     model=m,
                 )

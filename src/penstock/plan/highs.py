@@ -42,7 +42,7 @@ class Rows:
 PATIENCE_NODES = 500
 """After so many nodes of its search tree an integer program may stop at the gap that is near enough."""
 
-FINE = 0.1
+FINE = 0.02
 """Part of that gap which is aimed at until then: the first plan that is near enough is often the second best."""
 
 

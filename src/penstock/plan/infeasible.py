@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from penstock.errors import InfeasibleError
 from penstock.plan.margin import margin_us
+from penstock.plan.pricing import fastest
 from penstock.plan.scenario import Scenario, ServedModel
-from penstock.plan.templates import LatencyBudget, Templates, enumerate_templates
+from penstock.plan.template_space import TemplateSpace
+from penstock.plan.templates import Templates
 from penstock.profile.table import Profile
 from penstock.units import US_PER_MS
 
@@ -47,28 +47,27 @@ def no_pipeline(
     max_share: int | None = None,
 ) -> NoPlanError:
     """The error for a model none of whose pipelines meets its SLO: names the fastest and the nearest SLO."""
-    every = enumerate_templates(
+    space = TemplateSpace.of(
         profile,
         scenario.cluster,
-        LatencyBudget(math.inf, build_us),
+        limit_us=math.inf,
+        build_us=build_us,
         max_stages=max_stages or scenario.planner.max_stages,
         max_share=max_share,
     )
-    # No share's memory holds a span: such templates are infinitely slow.
-    every = every.take(np.isfinite(every.latency_us))
-    if not len(every):
+    quickest = fastest(space)
+    if not len(quickest):
         return NoPlanError(
             f"model {model.name!r} fits no device of the cluster: its parameters and activations at batch 1 "
             f"pass the memory of every class, however it is cut in at most "
             f"{max_stages or scenario.planner.max_stages} stages. Raise max_stages, or add a class with "
             f"more memory."
         )
-    row = int(every.latency_us.argmin())
-    fastest_us = float(every.latency_us[row])
+    fastest_us = float(quickest.latency_us[0])
     nearest_us = nearest_slo_us(model, fastest_us)
     return NoPlanError(
         f"no pipeline of model {model.name!r} meets its SLO of {_ms(model.latency_slo_us)} less a margin of "
-        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({described(every, row, scenario)}). "
+        f"{_ms(margin_us(model))}: the fastest takes {_ms(fastest_us)} ({described(quickest, 0, scenario)}). "
         f"The nearest feasible SLO is {nearest_us} us; raise slo_us to that, lower the margin, or add a "
         f"faster device class.",
         nearest_slo=(model.name, nearest_us),

@@ -37,8 +37,31 @@ class PipelinePlan(StrictModel):
     stages: list[StagePlan] = Field(min_length=1)
 
 
+class Verified(StrictModel):
+    """What one model was seen to hold: ``attainment`` of its SLO at ``rate_rps``."""
+
+    rate_rps: float = Field(gt=0)
+    attainment: float = Field(ge=0, le=1)
+
+
+class Verification(StrictModel):
+    """How the rates were verified: the ``target`` attainment, and the simulator's settings.
+
+    ``arrivals`` as ``penstock simulate`` takes them; ``seeds`` were not used in the search for the plan.
+    """
+
+    target: float = Field(gt=0, lt=1)
+    policy: str
+    arrivals: str
+    seconds: float = Field(gt=0)
+    seeds: list[int] = Field(min_length=1)
+
+
 class ModelPlan(StrictModel):
-    """What serves one model. ``estimated_rps`` is the rate that gathering a batch was reckoned with."""
+    """What serves one model. ``estimated_rps`` is the rate that gathering a batch was reckoned with.
+
+    ``rate_rps`` is what its devices sustain, were they never idle; ``verified`` what it holds.
+    """
 
     name: str
     rate_rps: float = Field(gt=0)
@@ -46,6 +69,12 @@ class ModelPlan(StrictModel):
     margin_us: int = Field(ge=0)
     estimated_rps: float | None = Field(default=None, gt=0)
     pipelines: list[PipelinePlan] = Field(min_length=1)
+    verified: Verified | None = None
+
+    @property
+    def offered_rps(self) -> float:
+        """The rate that a load factor of 1 stands for: the verified one where there is one."""
+        return self.rate_rps if self.verified is None else self.verified.rate_rps
 
 
 class WorkerPlacement(StrictModel):
@@ -86,3 +115,4 @@ class Plan(StrictModel):
     shared_pools: bool = False
     models: list[ModelPlan]
     placement: list[WorkerPlacement]
+    verification: Verification | None = None

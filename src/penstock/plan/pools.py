@@ -2,9 +2,9 @@
 
 The plan space is that of Kong et al., "PPipe" (USENIX ATC 2025): a model is served by pipelines, a pipeline
 is a chain of pools, any worker of the next pool may take a batch, pools match in rate. They pose one
-integer program over cuts, classes and batches; here every template is enumerated
-(:mod:`penstock.plan.templates`), which makes the program small enough to solve with a proof that covers
-all of them (:mod:`penstock.plan.search`).
+integer program over cuts, classes and batches; here every template is listed (:mod:`penstock.plan.templates`),
+which makes the program small enough to solve with a proof that covers all of them (:mod:`penstock.plan.search`).
+Where there are too many to list, they are priced instead (:mod:`penstock.plan.space_search`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from penstock.plan.fill import fill
 from penstock.plan.infeasible import NoPlanError, fleet_too_small, no_pipeline
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
+from penstock.plan.pricing import fastest
+from penstock.plan.program import Fleet
 from penstock.plan.remedies import advised
 from penstock.plan.scenario import Scenario
-from penstock.plan.search import search
-from penstock.plan.templates import Templates, enumerate_templates, join
+from penstock.plan.search import SearchOutcome, search
+from penstock.plan.space_search import MOST_LISTED, search_spaces
+from penstock.plan.template_space import TemplateSpace
+from penstock.plan.templates import join, list_templates
 from penstock.profile.table import Profile
 from penstock.result import Result
 
@@ -60,8 +64,8 @@ def plan_or_advise(
 
     def solve(asked: Scenario) -> None:
         budget = budgets(asked, profiles)
-        templates = feasible_templates(asked, profiles, budget, max_stages=max_stages, max_share=max_share)
-        outcome = search(templates, fleet_of(asked), SearchLimits(ANY_GAP, limits.time_limit_s))
+        spaces = template_spaces(asked, profiles, budget, max_stages=max_stages, max_share=max_share)
+        outcome = _search(spaces, fleet_of(asked), SearchLimits(ANY_GAP, limits.time_limit_s))
         if not outcome.found:
             raise fleet_too_small(asked) if outcome.excludes_all else undecided(asked, limits.time_limit_s)
 
@@ -85,9 +89,9 @@ def plan_templates(
     """The best plan over the templates of at most ``max_stages`` stages and shares up to ``max_share``."""
     began = time.perf_counter()
     budget = budgets(scenario, profiles)
-    templates = feasible_templates(scenario, profiles, budget, max_stages=max_stages, max_share=max_share)
+    spaces = template_spaces(scenario, profiles, budget, max_stages=max_stages, max_share=max_share)
     fleet = fleet_of(scenario)
-    outcome = search(templates, fleet, limits)
+    outcome = _search(spaces, fleet, limits)
     if not outcome.found:
         if not outcome.excludes_all:
             raise undecided(scenario, limits.time_limit_s)
@@ -113,24 +117,37 @@ def plan_templates(
     )
 
 
-def feasible_templates(
+def _search(spaces: Sequence[TemplateSpace], fleet: Fleet, limits: SearchLimits) -> SearchOutcome:
+    """Over all templates where they are few enough to list, else over those that their prices single out."""
+    if sum(space.size for space in spaces) > MOST_LISTED:
+        return search_spaces(spaces, fleet, limits)
+    return search(join([list_templates(space) for space in spaces]), fleet, limits)
+
+
+def template_spaces(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     budget: Sequence[ModelBudget],
     *,
     max_stages: int,
     max_share: int | None = None,
-) -> Templates:
-    """Every template of every model; :class:`penstock.errors.InfeasibleError` for a model that has none."""
-    parts = []
+) -> list[TemplateSpace]:
+    """The templates of every model; :class:`penstock.errors.InfeasibleError` for a model that has none."""
+    spaces = []
     for m, model in enumerate(scenario.models):
         profile = profiles[model.name]
-        part = enumerate_templates(
-            profile, scenario.cluster, budget[m].latency, max_stages=max_stages, max_share=max_share, model=m
+        space = TemplateSpace.of(
+            profile,
+            scenario.cluster,
+            limit_us=budget[m].latency.limit_us,
+            build_us=budget[m].build_us,
+            max_stages=max_stages,
+            max_share=max_share,
+            model=m,
         )
-        if not len(part):
+        if not (fastest(space).latency_us <= space.limit_us).any():
             raise no_pipeline(
                 scenario, profile, model, budget[m].build_us, max_stages=max_stages, max_share=max_share
             )
-        parts.append(part)
-    return join(parts)
+        spaces.append(space)
+    return spaces

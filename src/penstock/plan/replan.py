@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -23,11 +23,14 @@ from penstock.plan.difference import difference
 from penstock.plan.pieces import running_pieces
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner, feasible_templates
+from penstock.plan.pools import PoolPlanner, template_spaces
 from penstock.plan.replan_program import Change, Found
 from penstock.plan.replan_search import ChangeSearch
 from penstock.plan.scenario import Scenario
 from penstock.plan.settle import settle
+from penstock.plan.space_search import MOST_LISTED
+from penstock.plan.template_space import TemplateSpace
+from penstock.plan.templates import Templates, join, list_templates
 from penstock.profile.table import Profile
 from penstock.result import Result
 
@@ -94,7 +97,8 @@ class Replanner:
         placement = settle(fresh.solution.models, scenario, known, most_cost=cost)
         plan = fresh.solution.model_copy(update={"placement": placement})
         budget = budgets(scenario, profiles)
-        every = feasible_templates(scenario, profiles, budget, max_stages=scenario.planner.max_stages)
+        spaces = template_spaces(scenario, profiles, budget, max_stages=scenario.planner.max_stages)
+        every = _listed(spaces)
         change = Change(scenario, fleet_of(scenario), known)
         return cls(
             running, profiles, budget, ChangeSearch.of(change, every, limits), replace(fresh, solution=plan)
@@ -180,3 +184,14 @@ class Replanner:
             f"no plan serves every model within {most_loads} loads (pieces put on a device that does not hold "
             f"them). {self.search.fewest_loads()} loads serve one: allow that many."
         )
+
+
+def _listed(spaces: Sequence[TemplateSpace]) -> Templates:
+    """All templates: what a worker that stays may serve in is decided over each of them."""
+    size = sum(space.size for space in spaces)
+    if size > MOST_LISTED:
+        raise BadInputError(
+            f"the scenario has {size} templates, replanning lists at most {MOST_LISTED}: lower max_stages, "
+            f"max_share or the number of models, or plan anew and compare by `penstock diff`."
+        )
+    return join([list_templates(space) for space in spaces])

@@ -9,27 +9,28 @@ worker at each of its stages is its smallest form. It is feasible where
 the terms of Kong et al., "PPipe" (USENIX ATC 2025, planning). A worker's rate is the least of
 ``batch / inference`` and, where it sends or receives, its part of the host's interface: one sample's
 transfer time, shared by ``devices_per_host * share`` workers. They solve one integer program over cuts
-and classes; here templates are enumerated, which makes the program small and its bound tight.
+and classes; here templates are listed, which makes the program small and its bound tight; where there are too many
+to list, those near the best at given prices (:mod:`penstock.plan.pricing`).
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penstock.cluster import Cluster
+from penstock.plan.path_kernels import completions, paths
+from penstock.plan.template_space import TemplateSpace
 from penstock.profile.table import Profile
-from penstock.units import US_PER_S, transfer_us
+from penstock.units import US_PER_S
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-CHUNK_TEMPLATES = 1 << 20
-"""Templates looked at in one vectorised step: bounds memory at a few tens of megabytes."""
+NO_LIMIT = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -116,127 +117,74 @@ def enumerate_templates(
     ``max_share`` limits co-location below the cluster's own limits (1: whole devices only); ``model``
     fills the column of that name.
     """
-    facts = _Facts.of(profile, cluster, max_share)
-    deepest = min(max_stages, len(profile.blocks))
-    parts = [part for stages in range(1, deepest + 1) for part in _feasible(facts, budget, stages, model)]
-    return join([_none(), *parts])
+    space = TemplateSpace.of(
+        profile,
+        cluster,
+        limit_us=budget.limit_us,
+        build_us=budget.build_us,
+        max_stages=max_stages,
+        max_share=max_share,
+        model=model,
+    )
+    return list_templates(space)
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """One model on one cluster as arrays. A unit is a (device class, share).
-
-    ``span_us`` (units, blocks + 1, blocks + 1, batches) with infinity where a unit cannot run the span;
-    ``sample_us`` (boundaries, classes, classes); ``part`` (units,): workers that share an interface.
-    """
-
-    device_class: I64
-    share: I64
-    span_us: F64
-    sample_us: F64
-    part: I64
-
-    @property
-    def n_blocks(self) -> int:
-        return int(self.span_us.shape[1]) - 1
-
-    @classmethod
-    def of(cls, profile: Profile, cluster: Cluster, max_share: int | None) -> _Facts:
-        names = list(cluster.device_classes)
-        units = [
-            (index, share)
-            for index, name in enumerate(names)
-            if cluster.device_classes[name].available
-            for share in profile.shares_of(name)
-            if share <= min(cluster.device_classes[name].max_share, max_share or share)
-        ]
-        bandwidth = np.array([cluster.bandwidth_gbps_of(name) for name in names])
-        slowest = np.minimum(bandwidth[:, None], bandwidth[None, :])
-        sample_us = [
-            [[transfer_us(size, link) for link in row] for row in slowest] for size in profile.boundary_bytes
-        ]
-        return cls(
-            device_class=np.array([index for index, _ in units], dtype=np.int64),
-            share=np.array([share for _, share in units], dtype=np.int64),
-            span_us=_spans(profile, cluster, [(names[index], share) for index, share in units]),
-            sample_us=np.array(sample_us),
-            part=np.array(
-                [cluster.device_classes[names[index]].per_host * share for index, share in units],
-                dtype=np.int64,
-            ),
-        )
+def list_templates(space: TemplateSpace) -> Templates:
+    """All feasible templates of ``space``, by batch."""
+    free = np.zeros(space.arcs.target.shape)
+    found = []
+    for batch in space.batches.tolist():
+        graph = space.graph(batch, free)
+        found.append(paths(graph, completions(graph), NO_LIMIT)[0])
+    return replace(templates_by_batch(space, found), seen=space.size)
 
 
-def _spans(profile: Profile, cluster: Cluster, units: Sequence[tuple[str, int]]) -> F64:
-    """Latency of every span on every unit; infinity beyond the table's batches or the share's memory."""
-    n = len(profile.blocks)
-    tables = [profile.table(name, share) for name, share in units]
-    widest = max((table.max_batch for table in tables), default=1)
-    spans = np.full((len(units), n + 1, n + 1, widest), np.inf)
-    for u, ((name, share), table) in enumerate(zip(units, tables, strict=True)):
-        memory_gb = cluster.device_classes[name].memory_gb
-        for start, stop in itertools.combinations(range(n + 1), 2):
-            spans[u, start, stop, : table.max_batch] = table.span_us(start, stop)
-            if memory_gb is not None:
-                need = _memory_bytes(profile, start, stop, np.arange(1, widest + 1))
-                spans[u, start, stop, need * share > memory_gb * 1e9] = np.inf
-    return spans
+def templates_by_batch(space: TemplateSpace, found: Sequence[I64]) -> Templates:
+    """The feasible templates along the paths ``found`` at each batch, from 1 on."""
+    batch = np.repeat(space.batches[: len(found)], [len(path) for path in found])
+    return templates_of(space, batch, np.concatenate(found))
 
 
-def _memory_bytes(profile: Profile, start: int, stop: int, batches: I64) -> F64:
-    """Parameters of the span, and its largest activation for each batch."""
-    blocks = profile.blocks[start:stop]
-    fixed = sum(block.parameter_bytes for block in blocks)
-    return fixed + max(block.peak_activation_bytes for block in blocks) * batches.astype(np.float64)
+def templates_of(space: TemplateSpace, batch: I64, path: I64) -> Templates:
+    """The templates at ``batch`` (n,) along ``path`` (n, max_stages), arcs padded with -1, that are feasible."""
+    depth = (path >= 0).sum(axis=1)
+    parts = [
+        _of_depth(space, batch[depth == stages], path[depth == stages, :stages])
+        for stages in np.unique(depth[depth > 0]).tolist()
+    ]
+    return join([no_templates(), *parts])
 
 
-def _feasible(facts: _Facts, budget: LatencyBudget, stages: int, model: int) -> Iterator[Templates]:
-    """Feasible templates of exactly ``stages`` stages, chunk by chunk over sequences of units."""
-    n, batches = facts.n_blocks, facts.span_us.shape[-1]
-    inner = itertools.combinations(range(1, n), stages - 1)
-    cuts = np.array([(0, *cut, n) for cut in inner], dtype=np.int64)
-    sequences = np.array(list(itertools.product(range(len(facts.share)), repeat=stages)), dtype=np.int64)
-    sequences = sequences.reshape(-1, stages)  # also where there are none
-    step = max(1, CHUNK_TEMPLATES // (len(cuts) * batches))
-    for first in range(0, len(sequences), step):
-        yield _feasible_chunk(facts, budget, model, cuts, sequences[first : first + step])
-
-
-def _feasible_chunk(facts: _Facts, budget: LatencyBudget, model: int, cuts: I64, units: I64) -> Templates:
-    """The feasible templates among ``cuts`` x ``units`` x batches."""
-    stages = units.shape[1]
-    batch = np.arange(1, facts.span_us.shape[-1] + 1)
-    inference = [
-        facts.span_us[units[:, None, s], cuts[None, :, s], cuts[None, :, s + 1]] for s in range(stages)
-    ]  # each (sequences, cuts, batches)
-    classes = facts.device_class[units]
-    sample = [
-        facts.sample_us[cuts[None, :, s + 1], classes[:, None, s], classes[:, None, s + 1]]
-        for s in range(stages - 1)
-    ]  # each (sequences, cuts)
-    moving = sum(sample, start=np.zeros((len(units), len(cuts))))
-    latency = sum(inference) + batch * moving[:, :, None] + budget.build_us * (batch - 1)
-    q, c, b = np.nonzero(latency <= budget.limit_us)
-    rates = np.stack([batch[b] * US_PER_S / inference[s][q, c, b] for s in range(stages)], axis=1)
+def _of_depth(space: TemplateSpace, batch: I64, path: I64) -> Templates:
+    """The feasible templates of exactly ``path.shape[1]`` stages."""
+    rows, stages = path.shape
+    units, classes = space.arcs.unit[path], space.device_class[space.arcs.unit[path]]
+    cuts = np.column_stack([np.zeros(rows, np.int64), space.arcs.stop[path]])
+    inference = space.span_us[units, cuts[:, :-1], cuts[:, 1:], batch[:, None] - 1]
+    sample = space.sample_us[cuts[:, 1:-1], classes[:, :-1], classes[:, 1:]]
+    # Stage by stage: the order of a sum must not depend on how templates are found.
+    latency = sum(inference.T) + batch * sum(sample.T, np.zeros(rows)) + space.build_us * (batch - 1)
+    rates = batch[:, None] * US_PER_S / inference
+    part = (space.per_host * space.share)[units]
     for s in range(stages - 1):
         for side in (s, s + 1):
             with np.errstate(divide="ignore"):
-                link = US_PER_S / (sample[s][q, c] * facts.part[units[q, side]])
+                link = US_PER_S / (sample[:, s] * part[:, side])
             rates[:, side] = np.minimum(rates[:, side], link)
     return Templates(
-        model=np.full(len(q), model),
-        stages=np.full(len(q), stages),
-        batch=batch[b],
-        latency_us=latency[q, c, b],
-        cuts=cuts[c],
-        device_class=classes[q],
-        share=facts.share[units[q]],
+        model=np.full(rows, space.model),
+        stages=np.full(rows, stages),
+        batch=batch,
+        latency_us=latency,
+        cuts=cuts,
+        device_class=classes,
+        share=space.share[units],
         worker_rps=rates,
-        seen=latency.size,
-    )
+    ).take(latency <= space.limit_us)
 
 
-def _none() -> Templates:
+def no_templates() -> Templates:
+    """No rows."""
     none = np.zeros(0, dtype=np.int64)
     return Templates(
         model=none,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of ``width`` x ``height`` inches; :class:`MissingExtraError` without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -33,7 +34,7 @@ def latency_distribution(records: Mapping[str, Record], model: str, colours: Map
 
     A curve that ends below 100% shows drops and errors: they never finish.
     """
-    figure = _new_figure(8.6, 4.2)
+    figure = new_figure(8.6, 4.2)
     axes = figure.add_subplot()
     slo_ms = 0.0
     for name, record in records.items():
@@ -49,7 +50,7 @@ def latency_distribution(records: Mapping[str, Record], model: str, colours: Map
     axes.annotate("SLO", (slo_ms, 2), xytext=(-2, 0), textcoords="offset points", ha="right", fontsize=8)
     axes.set(xlabel="latency from the intended send time (ms)", ylabel="requests answered (%)", ylim=(0, 101))
     axes.set_xlim(left=0)
-    _finish(axes)
+    finish(axes)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
@@ -57,7 +58,7 @@ def latency_distribution(records: Mapping[str, Record], model: str, colours: Map
 def pool_utilisation(uses: Mapping[str, Sequence[PoolUse]], colours: Mapping[str, str]) -> Figure:
     """One bar a pool, grouped by record: the share of the pool's time spent on batches."""
     rows = [(name, use) for name, pools in uses.items() for use in pools]
-    figure = _new_figure(8.6, 0.9 + 0.36 * max(len(rows), 1))
+    figure = new_figure(8.6, 0.9 + 0.36 * max(len(rows), 1))
     axes = figure.add_subplot()
     for position, (name, use) in enumerate(rows):
         axes.barh(position, 100 * use.utilisation, color=colours[name], height=0.7)
@@ -68,7 +69,7 @@ def pool_utilisation(uses: Mapping[str, Sequence[PoolUse]], colours: Mapping[str
     axes.set_yticks(range(len(rows)), [f"{name} — {use.label}" for name, use in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="utilisation of the pool (%)", xlim=(0, 108))
-    _finish(axes)
+    finish(axes)
     return figure
 
 
@@ -88,7 +89,8 @@ def to_svg(figure: Figure) -> str:
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", svg)
 
 
-def _finish(axes: Any) -> None:
+def finish(axes: Any) -> None:
+    """The look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,0 +1,154 @@
+"""The highest rate at which a plan holds a target attainment, model by model.
+
+Attainment falls as the rate rises, so the rate is found by bracketing. Every simulation serves all models
+at once and moves each model's own bracket: models whose pools are apart meet on the network only, so their
+searches go on side by side at the price of one. Within a bracket the next rate comes from the logarithm of
+the misses, which is close to a straight line there (a queue that gives up after a time loses exponentially
+less as the load falls).
+
+A rate counts as held if the requests of all seeds together meet the target. The confidence interval leaves
+out one seed at a time (the jackknife: Efron and Stein, "The jackknife estimate of variance", Annals of
+Statistics 1981) and reads each crossing off the rates already tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.schedule.table import DispatchTable
+from penstock.simulate.trial import I64, Trial
+
+F64 = NDArray[np.float64]
+
+FIRST_STEP = 0.04
+"""Relative distance of the second rate from the first; doubled until the target is bracketed."""
+
+LEAST_SHARE = 0.02
+"""Below this share of the first rate the search gives up: nothing is held."""
+
+EDGE = 0.15
+"""An interpolated rate keeps this share of the bracket's width from its ends, so that the bracket shrinks."""
+
+STUDENT_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Student's t, 97.5%, by degrees of freedom; the last stands for all above."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The highest rate tried that held the target, 0 where none did, and the attainment there.
+
+    ``low_rps`` and ``high_rps``: 95% confidence interval of the rate over seeds; the rate itself with one seed.
+    ``curve``: every (rate, attainment) tried, by rate.
+    """
+
+    rate_rps: float
+    attainment: float
+    low_rps: float
+    high_rps: float
+    curve: tuple[tuple[float, float], ...]
+
+
+def sweep(
+    table: DispatchTable,
+    first_rps: Sequence[float],
+    trial: Trial,
+    *,
+    target: float = 0.99,
+    tolerance: float = 0.005,
+) -> list[Held]:
+    """The highest rate of every model of ``table`` that holds ``target``, to a relative ``tolerance``.
+
+    ``first_rps``: where to start, one a model. A model whose search has ended stays at the rate it holds.
+    """
+    searches = [Search(rate, target, tolerance) for rate in first_rps]
+    while not all(search.has_ended for search in searches):
+        missed, arrived = trial.counts(table, [search.next_rps for search in searches])
+        for m, search in enumerate(searches):
+            if not search.has_ended:
+                search.note(missed[:, m], arrived[:, m])
+    return [search.held() for search in searches]
+
+
+@dataclass
+class Search:
+    """One model's bracket: ``low`` is held, ``high`` is not. ``tried`` has (rate, missed, arrived) by seed."""
+
+    first_rps: float
+    target: float
+    tolerance: float
+    low: float = 0.0
+    high: float = math.inf
+    step: float = FIRST_STEP
+    next_rps: float = field(init=False)
+    tried: list[tuple[float, I64, I64]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.next_rps = self.first_rps
+
+    @property
+    def has_ended(self) -> bool:
+        """The bracket is narrow, or nothing is held."""
+        return self.high < LEAST_SHARE * self.first_rps or self.high <= self.low * (1 + self.tolerance)
+
+    def note(self, missed: I64, arrived: I64) -> None:
+        """Take in what became of ``next_rps`` (seeds,), and choose the next rate."""
+        self.tried.append((self.next_rps, missed, arrived))
+        if missed.sum() <= (1 - self.target) * arrived.sum():
+            self.low = max(self.low, self.next_rps)
+        else:
+            self.high = min(self.high, self.next_rps)
+        # Attainment is not quite monotone on one sample path: the lowest rate that failed decides.
+        self.low = min(
+            self.low, max((r for r, *_ in self.tried if r < self.high and r <= self.low), default=0.0)
+        )
+        self.next_rps = self._next()
+
+    def held(self) -> Held:
+        """The result, with its confidence interval."""
+        curve = tuple(sorted((one[0], self._attainment(one)) for one in self.tried))
+        if self.low == 0.0:
+            return Held(0.0, self._attainment(self.tried[-1]), 0.0, 0.0, curve)
+        seeds = len(self.tried[0][1])
+        spread = 0.0
+        if seeds > 1:
+            left_out = np.array([self._crossing(np.arange(seeds) != seed) for seed in range(seeds)])
+            variance = (seeds - 1) / seeds * float(((left_out - left_out.mean()) ** 2).sum())
+            spread = STUDENT_975[min(seeds - 1, len(STUDENT_975) - 1)] * math.sqrt(variance)
+        best = next(one for one in self.tried if one[0] == self.low)
+        return Held(self.low, self._attainment(best), self.low - spread, self.low + spread, curve)
+
+    def _next(self) -> float:
+        if self.low == 0.0 or self.high == math.inf:
+            self.step, step = 2 * self.step, self.step
+            return self.low * (1 + step) if self.low else self.high / (1 + step)
+        at = self._crossing(np.ones(len(self.tried[0][1]), dtype=bool))
+        width = self.high - self.low
+        return min(max(at, self.low + EDGE * width), self.high - EDGE * width)
+
+    def _crossing(self, seeds: NDArray[np.bool_]) -> float:
+        """Where the logarithm of the misses of ``seeds`` crosses the target, between the bracket's ends.
+
+        The line through both ends; for fewer seeds it may cross outside them.
+        """
+        ends = {rate: (missed, arrived) for rate, missed, arrived in self.tried}
+        if self.low not in ends or self.high not in ends:
+            return self.low
+        y_low, y_high = (
+            math.log(
+                (ends[rate][0][seeds].sum() + 0.5) / ((1 - self.target) * ends[rate][1][seeds].sum() + 0.5)
+            )
+            for rate in (self.low, self.high)
+        )
+        if y_high <= y_low:
+            return 0.5 * (self.low + self.high)
+        return self.low + (self.high - self.low) * -y_low / (y_high - y_low)
+
+    @staticmethod
+    def _attainment(tried: tuple[float, I64, I64]) -> float:
+        _, missed, arrived = tried
+        return 1.0 - float(missed.sum()) / max(int(arrived.sum()), 1)

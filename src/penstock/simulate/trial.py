@@ -1,0 +1,65 @@
+"""One question to the simulator: at these rates, what share of each model's requests is met?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.record import Outcome, Record
+from penstock.schedule.table import DispatchTable
+from penstock.simulate.simulator import simulate
+from penstock.traffic.arrivals import ArrivalProcess, draw_arrivals
+from penstock.units import us_from_seconds
+
+I64 = NDArray[np.int64]
+
+WARM_UP_SHARE = 0.1
+"""The first tenth of the arrivals' time is left out of the figures: the pools start empty."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every rate is tried under. The same seed gives the same sample path, stretched to the rate.
+
+    ``seconds`` of arrivals for each of ``seeds``; ``noise``, ``dispatch_us`` and ``overhead_us`` as in
+    :func:`penstock.simulate.simulator.simulate`.
+    """
+
+    arrivals: ArrivalProcess
+    policy: str = "reservation"
+    seconds: float = 20.0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    noise: bool = True
+    dispatch_us: int = 0
+    overhead_us: int = 0
+
+    def counts(self, table: DispatchTable, rates_rps: Sequence[float]) -> tuple[I64, I64]:
+        """Requests missed and requests arrived after the warm-up, each int64 (seeds, models)."""
+        rows = [self._of_seed(table, rates_rps, seed) for seed in self.seeds]
+        return np.stack([missed for missed, _ in rows]), np.stack([arrived for _, arrived in rows])
+
+    def record(self, table: DispatchTable, rates_rps: Sequence[float], seed: int) -> Record:
+        """What happens at ``rates_rps``, all of it: the warm-up too."""
+        arrivals = draw_arrivals(self.arrivals, rates_rps, self.seconds, np.random.default_rng(seed))
+        return simulate(
+            table,
+            arrivals,
+            model_names=[str(model) for model in range(table.n_models)],
+            seed=seed,
+            noise=self.noise,
+            dispatch_us=self.dispatch_us,
+            overhead_us=self.overhead_us,
+            policy=self.policy,
+        )
+
+    def _of_seed(self, table: DispatchTable, rates_rps: Sequence[float], seed: int) -> tuple[I64, I64]:
+        requests = self.record(table, rates_rps, seed).requests
+        counted = requests.arrival_us >= us_from_seconds(self.seconds * WARM_UP_SHARE)
+        missed = counted & (requests.outcome != Outcome.MET)
+        return (
+            np.bincount(requests.model[missed], minlength=table.n_models),
+            np.bincount(requests.model[counted], minlength=table.n_models),
+        )

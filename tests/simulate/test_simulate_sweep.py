@@ -1,0 +1,90 @@
+"""The search for the rate that is held, against capacities known by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet_tables import Pipeline, Stage, make_table
+from penstock.simulate.sweep import Search, sweep
+from penstock.simulate.trial import Trial
+
+SLO_US = 20_000
+
+
+def evenly(rate_rps, seconds, rng):
+    """Arrivals at equal distances from a random start."""
+    gap_us = 1e6 / rate_rps
+    return np.rint(np.arange(rng.random() * gap_us, seconds * 1e6, gap_us)).astype(np.int64)
+
+
+def one_server(*service_us):
+    return make_table(
+        [(SLO_US, [Pipeline(1, [Stage([own], [host])])]) for host, own in enumerate(service_us)]
+    )
+
+
+def test_a_busy_server_serves_its_capacity_and_loses_the_rest():
+    """At rate r > c a server of capacity c loses 1 - c / r: 1% at c / 0.99. Each model finds its own."""
+    held = sweep(one_server(1_000, 4_000), [700.0, 400.0], Trial(evenly, seconds=10, seeds=(1, 2)))
+    assert held[0].rate_rps == pytest.approx(1_000 / 0.99, rel=0.007)
+    assert held[1].rate_rps == pytest.approx(250 / 0.99, rel=0.007)
+    for one in held:
+        assert 0.99 <= one.attainment < 0.995
+        assert one.low_rps <= one.rate_rps <= one.high_rps
+        assert one.curve == tuple(sorted(one.curve))
+        assert (one.rate_rps, one.attainment) in one.curve
+
+
+def test_a_model_that_cannot_meet_its_slo_holds_nothing():
+    held = sweep(one_server(SLO_US + 1, 1_000), [50.0, 900.0], Trial(evenly, seconds=5, seeds=(0,)))
+    assert held[0].rate_rps == 0.0
+    assert held[0].attainment == 0.0
+    assert held[1].rate_rps == held[1].low_rps == held[1].high_rps > 0
+
+
+def test_lower_targets_hold_higher_rates():
+    strict, lax = (
+        sweep(one_server(1_000), [1_000.0], Trial(evenly, seconds=5, seeds=(0,)), target=target)[0]
+        for target in (0.99, 0.9)
+    )
+    assert lax.rate_rps == pytest.approx(1_000 / 0.9, rel=0.01) and lax.rate_rps > strict.rate_rps
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    first=st.floats(1.0, 1e4),
+    where=st.floats(0.1, 8.0),
+    steepness=st.floats(0.5, 60.0),
+    seeds=st.integers(1, 5),
+)
+def test_the_bracket_closes_on_any_falling_curve(first, where, steepness, seeds):
+    """Misses of 1% * (rate / crossing) ** steepness: the rate found is the crossing, from below."""
+    crossing = first * where
+    search = Search(first, 0.99, 0.005)
+    steps = 0
+    while not search.has_ended:
+        share = min(1.0, 0.01 * (search.next_rps / crossing) ** steepness)
+        search.note(np.full(seeds, round(1e9 * share)), np.full(seeds, 10**9))
+        steps += 1
+        assert steps < 60
+    held = search.held()
+    assert crossing / 1.006 <= held.rate_rps <= crossing * (1 + 1e-6)
+    assert math.isclose(held.low_rps, held.rate_rps) and math.isclose(held.high_rps, held.rate_rps)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    def interval(second_seed_crossing):
+        search = Search(100.0, 0.99, 0.005)
+        while not search.has_ended:
+            shares = [0.01 * (search.next_rps / at) ** 20 for at in (100.0, second_seed_crossing)]
+            search.note(np.array([round(1e6 * min(share, 1.0)) for share in shares]), np.full(2, 10**6))
+        held = search.held()
+        return held.high_rps - held.low_rps
+
+    assert interval(100.0) == pytest.approx(0.0, abs=1e-6)
+    assert 0 < interval(101.0) < interval(104.0)
