@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.hold import Holding, hold_options, plan_held
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
+from penstock.errors import BadInputError
 
 if TYPE_CHECKING:
     from penstock.plan.plan import ModelPlan, Plan
@@ -78,7 +79,7 @@ def command(
     of the demand, that would do.
 
     Pools are chosen without regard to --shared-pools, which says who may use them: each worker then holds every
-    piece of its pool, of all models. That helps some plans and hurts others; simulate both.
+    piece of its pool, of all models. That helps some plans and hurts others; --hold measures both.
 
     \b
     Example:
@@ -99,6 +100,8 @@ def command(
     scenario = load_scenario(scenario_path)
     profiles = load_profiles(scenario, scenario_path.parent)
     if hold is not None:
+        if shared_pools:
+            raise BadInputError("--hold measures plans with shared pools too: leave out --shared-pools.")
         plan = plan_held(scenario, profiles, Holding(hold, policy, arrivals))
     else:
         planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
