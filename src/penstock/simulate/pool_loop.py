@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 from penstock.record import Outcome
-from penstock.schedule.kernel import kernel
+from penstock.schedule.kernel import inner, kernel
 from penstock.schedule.link_kernels import first_fit, fit, hold
 from penstock.schedule.queue_kernels import is_full, pop_head, push
 from penstock.schedule.reactive import ReactiveFacts
@@ -145,7 +145,7 @@ def run(
         cursor[NOW] = now_us
 
 
-@kernel
+@inner
 def _earliest(times_us: I64) -> int:
     earliest_us = NEVER_US
     for at in range(len(times_us)):
@@ -153,7 +153,7 @@ def _earliest(times_us: I64) -> int:
     return earliest_us
 
 
-@kernel
+@inner
 def _arrive(
     facts: ReactiveFacts, world: PoolWorld, state: PoolState, requests: RequestLog, cursor: I64
 ) -> int:
@@ -171,7 +171,7 @@ def _arrive(
     return MORE
 
 
-@kernel
+@inner
 def _decide(
     facts: ReactiveFacts,
     world: PoolWorld,
@@ -203,7 +203,7 @@ def _decide(
     return MORE
 
 
-@kernel
+@inner
 def _dispatch(
     facts: ReactiveFacts,
     world: PoolWorld,
@@ -242,7 +242,7 @@ def _dispatch(
         log.transfer_us[batch, column] = world.transfer_us[stage, size]
 
 
-@kernel
+@inner
 def _event(
     facts: ReactiveFacts,
     world: PoolWorld,
@@ -280,7 +280,7 @@ def _event(
     return MORE
 
 
-@kernel
+@inner
 def _send(
     world: PoolWorld,
     state: PoolState,
@@ -313,7 +313,7 @@ def _send(
     return sent_us + transfer_us
 
 
-@kernel
+@inner
 def _answer(
     state: PoolState,
     slots: Slots,
@@ -334,14 +334,14 @@ def _answer(
             requests.outcome[request] = outcome
 
 
-@kernel
+@inner
 def _expect(slots: Slots, cursor: I64, time_us: int, slot: int, kind: int) -> None:
     heap_push(slots.heap, cursor[HEAP_SIZE], time_us, cursor[SEQUENCE], slot, kind)
     cursor[HEAP_SIZE] += 1
     cursor[SEQUENCE] += 1
 
 
-@kernel
+@inner
 def _take_idle(state: PoolState, site: int) -> int:
     first = state.idle_first[site]
     worker = state.idle[site, first]
@@ -350,7 +350,7 @@ def _take_idle(state: PoolState, site: int) -> int:
     return worker
 
 
-@kernel
+@inner
 def _put_idle(state: PoolState, site: int, worker: int) -> None:
     place = state.idle_first[site] + state.idle_count[site]
     state.idle[site, place if place < state.idle.shape[1] else place - state.idle.shape[1]] = worker
