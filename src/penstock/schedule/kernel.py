@@ -1,8 +1,8 @@
 """The decorators of kernels: compiled once, cached, and unable to allocate.
 
-``kernel`` is for those that Python calls, ``inner`` for those that only kernels call. Taking dozens of arrays out of
-nested tuples is a third of the code to compile, so inner ones do without; Python that calls one all the same
-runs it uncompiled.
+``kernel`` is for those that Python calls, ``inner`` for those that only kernels call. The code that takes dozens of
+arrays out of nested tuples is a third of the time to compile, so inner ones do without; Python that calls one
+all the same runs it uncompiled.
 
 ``_nrt=False`` takes numba's reference counting away. State here is dozens of arrays in nested tuples, and
 counting every one of them at every call made the simulator four times slower. It also turns the rule
