@@ -1,17 +1,16 @@
 """Simulating: speed, the published experiment beside its published figures, and what its flaws explain.
 
 Beside the figures of the published simulator and of a rerun of its artifact (PPipe, USENIX ATC 2025): 64,000-223,000
-simulated requests a second of its inner loop, decisions of under 9 us a batch at 100 devices, mean load factors at
-99%. Speed is per second of processor time, the best of three; the work done (batches) is printed too: a faster run
-that does other work is no gain. The experiment needs the reference data at ``../shared/data/ppipe-artifact`` from the
-repository's root (or a folder named as the first argument).
+simulated requests a second of its inner loop, mean load factors at 99%. Speed is per second of processor time, the
+best of three; the work done (batches) is printed too: a faster run that does other work is no gain. The time of a
+decision is measured by ``decisions.py``. The experiment needs the reference data at
+``../shared/data/ppipe-artifact`` from the repository's root (or a folder named as the first argument).
 
     python benchmarks/simulate.py [ARTIFACT]
 """
 
 from __future__ import annotations
 
-import heapq
 import resource
 import sys
 import time
@@ -27,7 +26,6 @@ from penstock.plan.ppipe import read_plans
 from penstock.profile.ppipe import read_profiles
 from penstock.profile.table import Profile
 from penstock.report.summary import summarise
-from penstock.schedule.reservation import ReservationPolicy
 from penstock.schedule.table import DispatchTable
 from penstock.simulate.published.arrivals import renewal_chunks
 from penstock.simulate.published.load_factors import Experiment, load_factors
@@ -126,25 +124,6 @@ def flat_memory() -> None:
         print(f"{found.requests} requests without a record: peak memory {peak_mb:.0f} MB")
 
 
-def decision_times_us(table: DispatchTable, arrivals: Arrivals) -> np.ndarray:
-    """Wall time of each ``decide`` of the policy object that dispatched exactly one batch, completions fed back."""
-    policy = ReservationPolicy(table)
-    times, running = [], []
-    for request, now_us in enumerate(arrivals.arrival_us.tolist()):
-        while running and running[0][0] <= now_us:
-            policy.complete(*heapq.heappop(running))
-        policy.arrive(now_us, 0, request, now_us + int(table.slo_us[0]))
-        start = time.perf_counter_ns()
-        decision = policy.decide(now_us)
-        elapsed = time.perf_counter_ns() - start
-        if len(decision.dispatches) == 1:
-            times.append(elapsed / 1e3)
-        for dispatch in decision.dispatches:
-            for stage, end_us in enumerate(dispatch.end_us):
-                heapq.heappush(running, (end_us, dispatch.batch, stage))
-    return np.array(times)
-
-
 class Reference:
     """The reference plans with their tables, by set, and the rates that load factors refer to."""
 
@@ -224,12 +203,6 @@ def main() -> None:
     flat_memory()
     published_speed()
     full_speed()
-    arrivals = draw_arrivals(poisson, [0.9 * PLANNED_RPS], 2.0, np.random.default_rng(7))
-    times = decision_times_us(two_stages(), arrivals)
-    print(
-        f"decision of a batch at {sum(WORKERS)} workers, through the policy object: median {np.median(times):.1f} us, "
-        f"p99 {np.quantile(times, 0.99):.1f} us over {len(times)} batches   [published: < 9 us]"
-    )
     artifact = Path(sys.argv[1]) if len(sys.argv) > 1 else ARTIFACT
     if not artifact.is_dir():
         print(f"{artifact}: no reference data, the published experiment is left out.")

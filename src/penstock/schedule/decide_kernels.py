@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from penstock.schedule.edf_kernels import greedy_step
 from penstock.schedule.flight_kernels import has_room
-from penstock.schedule.kernel import YES, ZERO, kernel
+from penstock.schedule.kernel import YES, ZERO, inner
 from penstock.schedule.reservation_kernels import SLEEP, step
 from penstock.schedule.rules import EDF
 from penstock.schedule.state import PolicyState
@@ -14,7 +14,7 @@ from penstock.schedule.state import PolicyState
 NO_ROOM = -1
 
 
-@kernel
+@inner
 def decide_due(state: PolicyState, now_us: int) -> int:
     """Decide for every model that is due, in order; returns the number of rows in ``state.actions``.
 
@@ -31,7 +31,7 @@ def decide_due(state: PolicyState, now_us: int) -> int:
     return rows
 
 
-@kernel
+@inner
 def act(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -> int:
     """One action for a due model, written into row ``row``; ``SLEEP`` means that its wake-up time is set.
 

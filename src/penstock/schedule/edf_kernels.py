@@ -9,14 +9,14 @@ its workers.
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import NONE, kernel
+from penstock.schedule.kernel import NONE, inner
 from penstock.schedule.reservation_kernels import DEADLINE, SLEEP, dispatch, drop
 from penstock.schedule.route_kernels import probe
 from penstock.schedule.state import PolicyState
 from penstock.units import NEVER_US
 
 
-@kernel
+@inner
 def greedy_step(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -> int:
     """One action for a due model, as :func:`penstock.schedule.reservation_kernels.step`."""
     facts, queues = state.facts, state.queues
@@ -37,7 +37,7 @@ def greedy_step(state: PolicyState, model: int, now_us: int, row: int, tracked: 
     return dispatch(state, model, pipeline, size, now_us, row, tracked)
 
 
-@kernel
+@inner
 def _first_free(state: PolicyState, model: int, count: int, ready_us: int, row: int) -> tuple[int, int]:
     """When the first stage of some pipeline is free, and of which; ties go to the first."""
     facts, actions = state.facts, state.actions

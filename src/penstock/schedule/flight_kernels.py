@@ -10,7 +10,7 @@ later workers are corrected when they complete; following them further would cos
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import NONE, kernel
+from penstock.schedule.kernel import NONE, inner, kernel
 from penstock.schedule.link_kernels import first_fit, hold, release
 from penstock.schedule.pool_index import set_free
 from penstock.schedule.rules import PENSTOCK
@@ -24,7 +24,7 @@ def has_room(flights: Flights, batch: int) -> bool:
     return flights.batch[batch & (len(flights.batch) - 1)] < 0
 
 
-@kernel
+@inner
 def track(facts: Facts, flights: Flights, actions: Actions, row: int) -> None:
     """Append the batch dispatched in ``row`` to the chain of each worker of its route."""
     model, pipeline, batch, size = (
@@ -52,7 +52,7 @@ def track(facts: Facts, flights: Flights, actions: Actions, row: int) -> None:
         _append(flights, worker, batch * flights.worker.shape[1] + stage)
 
 
-@kernel
+@inner
 def complete(state: PolicyState, now_us: int, batch: int, stage: int) -> None:
     """``batch`` finished ``stage`` at ``now_us``: correct what is promised after it.
 
@@ -76,7 +76,7 @@ def complete(state: PolicyState, now_us: int, batch: int, stage: int) -> None:
         _move_later_stages(state, now_us, slot, stage, sender)
 
 
-@kernel
+@inner
 def _close(state: PolicyState, now_us: int, slot: int, stage: int) -> int:
     """Take a finished entry out of its worker's chain; returns how late it was."""
     flights = state.flights
@@ -92,7 +92,7 @@ def _close(state: PolicyState, now_us: int, slot: int, stage: int) -> int:
     return late_us
 
 
-@kernel
+@inner
 def _learn_pace(state: PolicyState, now_us: int, slot: int, stage: int) -> None:
     """Let a real service move the pace of its stage by a 64th of the difference.
 
@@ -111,7 +111,7 @@ def _learn_pace(state: PolicyState, now_us: int, slot: int, stage: int) -> None:
     pace[at] += (PACE_OF_PROFILE * counted_us // max(1, profiled_us) - pace[at]) // 64
 
 
-@kernel
+@inner
 def _move_later_stages(state: PolicyState, now_us: int, slot: int, stage: int, sender: int) -> None:
     """Predict the later stages of the batch in ``slot`` anew, from the completion of ``stage`` at ``now_us``."""
     flights = state.flights
@@ -129,7 +129,7 @@ def _move_later_stages(state: PolicyState, now_us: int, slot: int, stage: int, s
         sender = receiver
 
 
-@kernel
+@inner
 def _move_transfer(
     state: PolicyState, now_us: int, slot: int, stage: int, sender: int, ended_us: int
 ) -> None:
@@ -147,7 +147,7 @@ def _move_transfer(
     flights.ready_us[slot, stage] = sent_us + transfer_us
 
 
-@kernel
+@inner
 def _free_transfer(state: PolicyState, slot: int, stage: int, source: int, target: int) -> None:
     arrival_us = state.flights.ready_us[slot, stage]
     sent_us = arrival_us - state.flights.transfer_us[slot, stage]
@@ -155,7 +155,7 @@ def _free_transfer(state: PolicyState, slot: int, stage: int, source: int, targe
     release(state.reservations.downlinks, target, sent_us, arrival_us)
 
 
-@kernel
+@inner
 def abandon(state: PolicyState, now_us: int, batch: int) -> None:
     """Forget ``batch``: its entries leave the chains of the workers it had still to visit, and its links.
 
@@ -184,7 +184,7 @@ def abandon(state: PolicyState, now_us: int, batch: int) -> None:
     state.queues.wake_us[flights.model[slot]] = 0
 
 
-@kernel
+@inner
 def worker_down(state: PolicyState, now_us: int, worker: int) -> None:
     """Abandon every batch that holds time on ``worker``, and promise it no more."""
     flights = state.flights
@@ -193,14 +193,14 @@ def worker_down(state: PolicyState, now_us: int, worker: int) -> None:
     set_free(state.facts, state.reservations, worker, NEVER_US)
 
 
-@kernel
+@inner
 def worker_up(state: PolicyState, now_us: int, worker: int) -> None:
     """``worker`` is idle from ``now_us``."""
     state.flights.done_us[worker] = now_us
     set_free(state.facts, state.reservations, worker, now_us)
 
 
-@kernel
+@inner
 def _rechain(state: PolicyState, worker: int) -> None:
     """Predict the worker's chain anew from its last real completion."""
     flights = state.flights
@@ -217,7 +217,7 @@ def _rechain(state: PolicyState, worker: int) -> None:
         set_free(state.facts, state.reservations, worker, free_us)
 
 
-@kernel
+@inner
 def _append(flights: Flights, worker: int, entry: int) -> None:
     slots, stages = flights.worker.shape
     last = flights.tail[worker]
@@ -228,7 +228,7 @@ def _append(flights: Flights, worker: int, entry: int) -> None:
     flights.tail[worker] = entry
 
 
-@kernel
+@inner
 def _unlink(flights: Flights, worker: int, entry: int) -> None:
     """Take ``entry`` out of the worker's chain; it is nearly always the head."""
     slots, stages = flights.worker.shape

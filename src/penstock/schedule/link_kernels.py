@@ -9,7 +9,7 @@ second ones, attainment at half load fell from 1.00 to 0.48. Spans of a link are
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import ONE, ZERO, kernel
+from penstock.schedule.kernel import ONE, ZERO, inner, kernel
 from penstock.schedule.state import Links
 
 
@@ -83,7 +83,7 @@ def release(links: Links, host: int, start_us: int, end_us: int) -> None:
             return
 
 
-@kernel
+@inner
 def _cut(links: Links, host: int, place: int, start_us: int, end_us: int) -> None:
     held_end = links.end_us[host, place]
     if links.start_us[host, place] == start_us:
@@ -98,7 +98,7 @@ def _cut(links: Links, host: int, place: int, start_us: int, end_us: int) -> Non
         _insert(links, host, place + 1, end_us, held_end)
 
 
-@kernel
+@inner
 def _forget(links: Links, host: int, now_us: int) -> None:
     ended = ZERO
     while ended < links.length[host] and links.end_us[host, ended] <= now_us:
@@ -107,7 +107,7 @@ def _forget(links: Links, host: int, now_us: int) -> None:
         _remove(links, host, ZERO, ended)
 
 
-@kernel
+@inner
 def _remove(links: Links, host: int, place: int, spans: int) -> None:
     for at in range(place + spans, links.length[host]):
         links.start_us[host, at - spans] = links.start_us[host, at]
@@ -115,7 +115,7 @@ def _remove(links: Links, host: int, place: int, spans: int) -> None:
     links.length[host] -= spans
 
 
-@kernel
+@inner
 def _insert(links: Links, host: int, place: int, start_us: int, end_us: int) -> None:
     for at in range(links.length[host], place, -1):
         links.start_us[host, at] = links.start_us[host, at - 1]

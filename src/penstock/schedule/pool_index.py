@@ -9,7 +9,7 @@ nodes lie in ``soonest`` from twice its ``pool_first`` on; node 0 is not used.
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import kernel
+from penstock.schedule.kernel import inner, kernel
 from penstock.schedule.state import Facts, Reservations
 
 
@@ -39,7 +39,7 @@ def set_free(facts: Facts, held: Reservations, worker: int, free_us: int) -> Non
         node //= 2
 
 
-@kernel
+@inner
 def _play(facts: Facts, held: Reservations, base: int, node: int) -> None:
     left, right = held.soonest[base + 2 * node], held.soonest[base + 2 * node + 1]
     left_us, right_us = held.worker_free_us[left], held.worker_free_us[right]

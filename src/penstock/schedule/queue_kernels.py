@@ -8,12 +8,12 @@ from the tail moves nothing, taking the first k is a copy, and equal deadlines k
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import kernel
+from penstock.schedule.kernel import inner, kernel
 from penstock.schedule.state import Queues
 from penstock.units import NEVER_US
 
 
-@kernel
+@inner
 def is_full(queues: Queues, model: int) -> bool:
     """Whether the next :func:`push` needs a larger ring first."""
     return queues.length[model] == queues.request.shape[1]
@@ -39,7 +39,7 @@ def push(queues: Queues, now_us: int, model: int, request: int, deadline_us: int
     queues.wake_us[model] = min(queues.wake_us[model], now_us)
 
 
-@kernel
+@inner
 def pop_head(queues: Queues, model: int) -> int:
     """Take the request with the earliest deadline."""
     mask = queues.request.shape[1] - 1
@@ -49,7 +49,7 @@ def pop_head(queues: Queues, model: int) -> int:
     return queues.request[model, first]
 
 
-@kernel
+@inner
 def remove(queues: Queues, request: int) -> bool:
     """Take ``request`` out wherever it is queued; its model is looked at again."""
     mask = queues.request.shape[1] - 1
@@ -67,7 +67,7 @@ def remove(queues: Queues, request: int) -> bool:
     return False
 
 
-@kernel
+@inner
 def _move(queues: Queues, model: int, source: int, target: int) -> None:
     queues.deadline_us[model, target] = queues.deadline_us[model, source]
     queues.request[model, target] = queues.request[model, source]

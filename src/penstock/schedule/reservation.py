@@ -12,8 +12,8 @@ from typing import final
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.schedule import decide_kernels as kernels
-from penstock.schedule import flight_kernels, queue_kernels
+from penstock.schedule import call_kernels as calls
+from penstock.schedule.flight_kernels import has_room
 from penstock.schedule.policy import Decision, Dispatch
 from penstock.schedule.pool_index import build
 from penstock.schedule.reservation_kernels import DROP
@@ -28,6 +28,7 @@ from penstock.schedule.state import (
     make_queues,
     make_reservations,
 )
+from penstock.schedule.state_block import pack
 from penstock.schedule.table import I64, DispatchTable
 from penstock.units import NEVER_US
 
@@ -59,7 +60,7 @@ def make_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int =
         guard[pipeline] = np.ceil(np.sqrt((spread**2).sum(axis=0))) + overhead_us
     pool = table.pool_of_worker
     pool_worker = np.argsort(pool, kind="stable")
-    return Facts(
+    facts = Facts(
         pipeline_first=table.pipeline_first,
         stage_first=table.stage_first,
         stage_pool=table.pool_of_stage,
@@ -79,6 +80,7 @@ def make_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int =
         dispatch_us=np.array([dispatch_us], np.int64),
         least_us=np.array([(work + guard)[a:b, 1:].min() for a, b in pairwise(table.pipeline_first)]),
     )
+    return Facts(*(np.ascontiguousarray(each, np.int64) for each in facts))
 
 
 def _ranks(host: I64, pool: I64) -> I64:
@@ -130,9 +132,11 @@ class ReservationPolicy:
     def __init__(
         self, table: DispatchTable, *, rule: str = "reservation", dispatch_us: int = 0, overhead_us: int = 0
     ) -> None:
-        self._table = table
+        self._models = table.n_models
         facts = make_facts(table, dispatch_us=dispatch_us, overhead_us=overhead_us)
-        self._state = make_state(table, facts, rule=rule_code(rule))
+        self._adopt(make_state(table, facts, rule=rule_code(rule)))
+        self._report = calls.make_report(self._state.actions)
+        self._wake_us = NEVER_US
 
     @property
     def state(self) -> PolicyState:
@@ -141,78 +145,79 @@ class ReservationPolicy:
 
     def arrive(self, now_us: int, model: int, request: int, deadline_us: int) -> None:
         """Queue a request; grows the ring where it is full."""
-        if not 0 <= model < self._table.n_models:
-            raise BadInputError(
-                f"model (={model}) must be an index below {self._table.n_models} of the table."
-            )
-        queues = self._state.queues
-        if queues.length[model] == queues.request.shape[1]:
-            queues = grow_queues(queues)
-            self._state = self._state._replace(queues=queues)
-        queue_kernels.push(queues, now_us, model, request, deadline_us)
+        if not 0 <= model < self._models:
+            raise BadInputError(f"model (={model}) must be an index below {self._models} of the table.")
+        while not calls.arrive(self._block, now_us, model, request, deadline_us):
+            self._adopt(self._state._replace(queues=grow_queues(self._state.queues)))
+        self._wake_us = min(self._wake_us, now_us)
 
     def decide(self, now_us: int) -> Decision:
         """Every decision that is due at ``now_us``, and when to ask again."""
+        if self._wake_us > now_us:
+            return Decision((), (), self._wake_us)
         dispatches: list[Dispatch] = []
         drops: list[tuple[int, int]] = []
-        wake_us = self._wake_us()
-        while wake_us <= now_us:
-            rows = kernels.decide_due(self._state, now_us)
-            self._read(kernels.NO_ROOM - rows if rows < 0 else rows, dispatches, drops)
-            if rows < 0:
+        while self._wake_us <= now_us:
+            words = self._report[: calls.decide(self._block, now_us, self._report)].tolist()
+            self._wake_us, needs_room, *actions = words
+            _read(actions, dispatches, drops)
+            if needs_room:
                 self._make_room()
-            wake_us = self._wake_us()
-        return Decision(tuple(dispatches), tuple(drops), wake_us)
+        return Decision(tuple(dispatches), tuple(drops), self._wake_us)
 
     def complete(self, now_us: int, batch: int, stage: int) -> None:
         """Correct the table by a real completion."""
-        flight_kernels.complete(self._state, now_us, batch, stage)
+        self._wake_us = calls.complete(self._block, now_us, batch, stage)
 
     def abandon(self, now_us: int, batch: int) -> None:
         """Free what a batch that goes no further still holds."""
-        flight_kernels.abandon(self._state, now_us, batch)
+        self._wake_us = calls.abandon(self._block, now_us, batch)
 
     def cancel(self, request: int) -> bool:
         """Take a queued request out."""
-        return bool(queue_kernels.remove(self._state.queues, request))
+        was_queued, self._wake_us = calls.cancel(self._block, request)
+        return bool(was_queued)
 
     def worker_down(self, now_us: int, worker: int) -> None:
         """Promise ``worker`` nothing more and abandon its batches."""
-        flight_kernels.worker_down(self._state, now_us, worker)
+        self._wake_us = calls.worker_down(self._block, now_us, worker)
 
     def worker_up(self, now_us: int, worker: int) -> None:
         """Promise ``worker`` work again."""
-        flight_kernels.worker_up(self._state, now_us, worker)
+        self._wake_us = calls.worker_up(self._block, now_us, worker)
 
-    def _wake_us(self) -> int:
-        return int(min(self._state.queues.wake_us.tolist(), default=NEVER_US))
+    def _adopt(self, state: PolicyState) -> None:
+        """Keep the arrays and their addresses, always together."""
+        self._state, self._block = state, pack(state)
 
     def _make_room(self) -> None:
         flights = self._state.flights
-        while not flight_kernels.has_room(flights, int(self._state.counter[0])):
+        while not has_room(flights, int(self._state.counter[0])):
             flights = grow_flights(flights)
-        self._state = self._state._replace(flights=flights)
+        self._adopt(self._state._replace(flights=flights))
 
-    def _read(self, rows: int, dispatches: list[Dispatch], drops: list[tuple[int, int]]) -> None:
-        """Rows of the action table as plain data."""
-        actions = self._state.actions
-        for row, (kind, model, pipeline, batch, size) in enumerate(actions.head[:rows].tolist()):
-            if kind == DROP:
-                drops.append((int(actions.request[row, 0]), size))
-                continue
-            stages = int(self._table.stage_first[pipeline + 1] - self._table.stage_first[pipeline])
-            dispatches.append(
-                Dispatch(
-                    batch,
-                    model,
-                    pipeline,
-                    _plain(actions.request, row, size),
-                    _plain(actions.worker, row, stages),
-                    _plain(actions.start_us, row, stages),
-                    _plain(actions.end_us, row, stages),
-                )
+
+def _read(words: list[int], dispatches: list[Dispatch], drops: list[tuple[int, int]]) -> None:
+    """The actions of a report as plain data; see :func:`penstock.schedule.call_kernels.decide`."""
+    at = 0
+    while at < len(words):
+        kind, model, pipeline, batch, size, stages = words[at : at + 6]
+        at += 6
+        if kind == DROP:
+            drops.append((words[at], size))
+            at += 1
+            continue
+        workers = at + size
+        starts, ends = workers + stages, workers + 2 * stages
+        dispatches.append(
+            Dispatch(
+                batch,
+                model,
+                pipeline,
+                tuple(words[at:workers]),
+                tuple(words[workers:starts]),
+                tuple(words[starts:ends]),
+                tuple(words[ends : ends + stages]),
             )
-
-
-def _plain(table: I64, row: int, count: int) -> tuple[int, ...]:
-    return tuple(table[row, :count].tolist())
+        )
+        at = ends + stages

@@ -18,7 +18,7 @@ import numpy as np
 
 from penstock.record import Outcome
 from penstock.schedule.flight_kernels import track
-from penstock.schedule.kernel import ONE, kernel
+from penstock.schedule.kernel import ONE, inner
 from penstock.schedule.queue_kernels import pop_head
 from penstock.schedule.route_kernels import choose_pipeline, probe, reserve
 from penstock.schedule.rules import PENSTOCK, WHOLE_BATCH
@@ -29,7 +29,7 @@ DISPATCH, DROP, SLEEP = 0, 1, 2
 EARLY, DEADLINE = np.int64(Outcome.DROPPED_EARLY), np.int64(Outcome.DROPPED_DEADLINE)
 
 
-@kernel
+@inner
 def step(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -> int:
     """One action for a due model, written into row ``row``; ``SLEEP`` means that its wake-up time is set.
 
@@ -64,7 +64,7 @@ def step(state: PolicyState, model: int, now_us: int, row: int, tracked: bool) -
     return dispatch(state, model, pipeline, batch, now_us, row, tracked)
 
 
-@kernel
+@inner
 def _finish(
     facts: Facts, held: Reservations, actions: Actions, pipeline: int, row: int, batch: int, now_us: int
 ) -> int:
@@ -74,7 +74,7 @@ def _finish(
     return finish_us + facts.guard_us[pipeline, batch]
 
 
-@kernel
+@inner
 def _largest(
     facts: Facts,
     held: Reservations,
@@ -93,7 +93,7 @@ def _largest(
     return 0
 
 
-@kernel
+@inner
 def drop(queues: Queues, actions: Actions, model: int, row: int, cause: int) -> int:
     """Drop the head of the model's queue, into ``row``."""
     actions.head[row, 0] = DROP
@@ -103,7 +103,7 @@ def drop(queues: Queues, actions: Actions, model: int, row: int, cause: int) -> 
     return DROP
 
 
-@kernel
+@inner
 def dispatch(
     state: PolicyState, model: int, pipeline: int, size: int, now_us: int, row: int, tracked: bool
 ) -> int:

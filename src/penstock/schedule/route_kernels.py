@@ -11,7 +11,7 @@ taken, then the first by rank: an order that an index can keep, and that spreads
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import NONE, kernel
+from penstock.schedule.kernel import NONE, inner
 from penstock.schedule.link_kernels import first_fit, fit, hold
 from penstock.schedule.pool_index import set_free
 from penstock.schedule.state import PACE_OF_PROFILE, Actions, Facts, Reservations
@@ -21,7 +21,7 @@ _BEYOND_US = NEVER_US + NEVER_US // 2
 """Later than the start on any worker, even one that is down."""
 
 
-@kernel
+@inner
 def probe(
     facts: Facts,
     held: Reservations,
@@ -41,7 +41,7 @@ def probe(
     return ready_us
 
 
-@kernel
+@inner
 def _fill_stage(
     facts: Facts,
     held: Reservations,
@@ -70,7 +70,7 @@ def _fill_stage(
     return actions.worker[row, column]
 
 
-@kernel
+@inner
 def _search(
     facts: Facts,
     held: Reservations,
@@ -82,7 +82,31 @@ def _search(
     sendable_us: int,
     transfer_us: int,
 ) -> None:
-    """Walk the pool's index from the worker that is free first, leaving out what cannot win."""
+    """The pool's worker that is free first, unless a downlink or a worker of the sender's own host beats it."""
+    unhindered_us = sendable_us + transfer_us
+    worker = held.soonest[2 * facts.pool_first[pool] + 1]
+    if not _wins(facts, held, actions, row, column, worker, unhindered_us):
+        return
+    arrival_us = _arrival(facts, held, worker, sender, sendable_us, transfer_us)
+    _consider(facts, held, actions, row, column, worker, arrival_us)
+    # It starts as soon as any worker of the pool could, were no downlink in the way: no other comes before it.
+    if arrival_us > max(unhindered_us, held.worker_free_us[worker]):
+        _walk(facts, held, actions, row, column, pool, sender, sendable_us, transfer_us)
+
+
+@inner
+def _walk(
+    facts: Facts,
+    held: Reservations,
+    actions: Actions,
+    row: int,
+    column: int,
+    pool: int,
+    sender: int,
+    sendable_us: int,
+    transfer_us: int,
+) -> None:
+    """Go through the pool's index from the worker that is free first, leaving out what cannot win."""
     soonest, path = held.soonest, held.path
     first = facts.pool_first[pool]
     workers = facts.pool_first[pool + 1] - first
@@ -96,18 +120,26 @@ def _search(
         if not _wins(facts, held, actions, row, column, worker, sendable_us + transfer_us):
             continue
         if node >= workers:
-            sent_us = sendable_us
-            host = facts.worker_host[worker]
-            if sender >= 0 and host != sender:
-                sent_us = first_fit(held.uplinks, sender, held.downlinks, host, sendable_us, transfer_us)
-            _consider(facts, held, actions, row, column, worker, sent_us + transfer_us)
+            arrival_us = _arrival(facts, held, worker, sender, sendable_us, transfer_us)
+            _consider(facts, held, actions, row, column, worker, arrival_us)
             continue
         winner = 2 * node if soonest[2 * first + 2 * node] == worker else 2 * node + 1
         path[depth], path[depth + 1] = winner ^ 1, winner
         depth += 2
 
 
-@kernel
+@inner
+def _arrival(
+    facts: Facts, held: Reservations, worker: int, sender: int, sendable_us: int, transfer_us: int
+) -> int:
+    """When the input reaches ``worker``, of the sender's host or over the links."""
+    host = facts.worker_host[worker]
+    if sender < 0 or host == sender:
+        return sendable_us + transfer_us
+    return transfer_us + first_fit(held.uplinks, sender, held.downlinks, host, sendable_us, transfer_us)
+
+
+@inner
 def _consider(
     facts: Facts, held: Reservations, actions: Actions, row: int, column: int, worker: int, arrival_us: int
 ) -> None:
@@ -118,7 +150,7 @@ def _consider(
         actions.start_us[row, column] = max(arrival_us, held.worker_free_us[worker])
 
 
-@kernel
+@inner
 def _wins(
     facts: Facts, held: Reservations, actions: Actions, row: int, column: int, worker: int, arrival_us: int
 ) -> bool:
@@ -133,7 +165,7 @@ def _wins(
     return facts.worker_rank[worker] < facts.worker_rank[best]
 
 
-@kernel
+@inner
 def reserve(
     facts: Facts,
     held: Reservations,
@@ -158,7 +190,7 @@ def reserve(
         sender = host
 
 
-@kernel
+@inner
 def choose_pipeline(
     facts: Facts,
     held: Reservations,

@@ -1,17 +1,23 @@
 """What the reservation policy holds, as arrays that numba kernels take as they are.
 
-All arrays are int64 and made once; kernels allocate nothing. Where room can run out (a queue, the
+All arrays are int64, contiguous and made once; kernels allocate nothing. Where room can run out (a queue, the
 batches in flight) a ``grow_*`` function copies into arrays twice the size, between kernel calls.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from penstock.schedule.table import I64, DispatchTable
 from penstock.units import NEVER_US
+
+Vector = Annotated[I64, 1]
+"""An array of one dimension."""
+
+Grid = Annotated[I64, 2]
+"""An array of two dimensions."""
 
 _SPANS = 64
 """Room for the promised spans of a link; twice the most seen at saturation on 100 devices."""
@@ -31,24 +37,24 @@ class Facts(NamedTuple):
     there; those of host h are ``host_worker[host_first[h] : host_first[h + 1]]``.
     """
 
-    pipeline_first: I64
-    stage_first: I64
-    stage_pool: I64
-    pipeline_batch: I64
-    latency_us: I64
-    transfer_us: I64
-    worker_host: I64
-    worker_pool: I64
-    worker_place: I64
-    worker_rank: I64
-    pool_first: I64
-    pool_worker: I64
-    host_first: I64
-    host_worker: I64
-    work_us: I64
-    guard_us: I64
-    dispatch_us: I64
-    least_us: I64
+    pipeline_first: Vector
+    stage_first: Vector
+    stage_pool: Vector
+    pipeline_batch: Vector
+    latency_us: Grid
+    transfer_us: Grid
+    worker_host: Vector
+    worker_pool: Vector
+    worker_place: Vector
+    worker_rank: Vector
+    pool_first: Vector
+    pool_worker: Vector
+    host_first: Vector
+    host_worker: Vector
+    work_us: Grid
+    guard_us: Grid
+    dispatch_us: Vector
+    least_us: Vector
 
 
 class Queues(NamedTuple):
@@ -59,12 +65,12 @@ class Queues(NamedTuple):
     is due for a decision from then on.
     """
 
-    deadline_us: I64
-    request: I64
-    judged: I64
-    first: I64
-    length: I64
-    wake_us: I64
+    deadline_us: Grid
+    request: Grid
+    judged: Grid
+    first: Vector
+    length: Vector
+    wake_us: Vector
 
 
 class Links(NamedTuple):
@@ -73,9 +79,9 @@ class Links(NamedTuple):
     ``start_us``, ``end_us`` (hosts, room): sorted, disjoint, the first ``length`` (hosts,) in use.
     """
 
-    start_us: I64
-    end_us: I64
-    length: I64
+    start_us: Grid
+    end_us: Grid
+    length: Vector
 
 
 class Reservations(NamedTuple):
@@ -86,12 +92,12 @@ class Reservations(NamedTuple):
     against its profile, in units of ``1 / PACE_OF_PROFILE``.
     """
 
-    worker_free_us: I64
+    worker_free_us: Vector
     uplinks: Links
     downlinks: Links
-    soonest: I64
-    path: I64
-    pace: I64
+    soonest: Vector
+    path: Vector
+    pace: Vector
 
 
 class Flights(NamedTuple):
@@ -106,19 +112,19 @@ class Flights(NamedTuple):
     completion.
     """
 
-    batch: I64
-    model: I64
-    stage_first: I64
-    size: I64
-    worker: I64
-    transfer_us: I64
-    ready_us: I64
-    work_us: I64
-    end_us: I64
-    following: I64
-    head: I64
-    tail: I64
-    done_us: I64
+    batch: Vector
+    model: Vector
+    stage_first: Vector
+    size: Vector
+    worker: Grid
+    transfer_us: Grid
+    ready_us: Grid
+    work_us: Grid
+    end_us: Grid
+    following: Grid
+    head: Vector
+    tail: Vector
+    done_us: Vector
 
 
 class Actions(NamedTuple):
@@ -130,12 +136,12 @@ class Actions(NamedTuple):
     column of the size.
     """
 
-    head: I64
-    request: I64
-    worker: I64
-    ready_us: I64
-    start_us: I64
-    end_us: I64
+    head: Grid
+    request: Grid
+    worker: Grid
+    ready_us: Grid
+    start_us: Grid
+    end_us: Grid
 
 
 class PolicyState(NamedTuple):
@@ -146,8 +152,8 @@ class PolicyState(NamedTuple):
     reservations: Reservations
     flights: Flights
     actions: Actions
-    counter: I64
-    rule: I64
+    counter: Vector
+    rule: Vector
 
 
 def make_reservations(table: DispatchTable) -> Reservations:

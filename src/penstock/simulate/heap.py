@@ -7,7 +7,7 @@ The sequence makes the order total, so that a run does not depend on how the hea
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import kernel
+from penstock.schedule.kernel import inner, kernel
 from penstock.schedule.table import I64
 
 
@@ -44,12 +44,12 @@ def heap_drop_first(heap: I64, size: int) -> None:
     _copy(heap, last, at)
 
 
-@kernel
+@inner
 def _before(time_us: int, sequence: int, other_us: int, other_sequence: int) -> bool:
     return time_us < other_us or (time_us == other_us and sequence < other_sequence)
 
 
-@kernel
+@inner
 def _copy(heap: I64, source: int, target: int) -> None:
     # Column by column: numba allocates a temporary for a row.
     for column in range(4):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from penstock.schedule.decide_kernels import act
 from penstock.schedule.flight_kernels import complete, has_room
-from penstock.schedule.kernel import ZERO, kernel
+from penstock.schedule.kernel import ZERO, inner, kernel
 from penstock.schedule.queue_kernels import is_full, push
 from penstock.schedule.reservation_kernels import DISPATCH, DROP
 from penstock.schedule.state import PolicyState
@@ -64,7 +64,7 @@ def run(
         cursor[NOW] = now_us
 
 
-@kernel
+@inner
 def _next_times(policy: PolicyState, requests: RequestLog, heap: I64, cursor: I64) -> tuple[int, int, int]:
     """The times of the next arrival, completion and wake-up."""
     arrival_us = done_us = wake_us = NEVER_US
@@ -77,7 +77,7 @@ def _next_times(policy: PolicyState, requests: RequestLog, heap: I64, cursor: I6
     return arrival_us, done_us, wake_us
 
 
-@kernel
+@inner
 def _decide(
     policy: PolicyState,
     world: World,
@@ -108,7 +108,7 @@ def _decide(
     return DONE
 
 
-@kernel
+@inner
 def _expect_completions(log: BatchLog, batch: int, heap: I64, cursor: I64) -> None:
     for stage in range(log.worker.shape[1]):
         if log.worker[batch, stage] >= 0:

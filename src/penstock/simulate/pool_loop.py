@@ -11,10 +11,9 @@ join the site's queue, by deadline. The kernel stops when an array is full and g
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from penstock.record import Outcome
-from penstock.schedule.kernel import kernel
+from penstock.schedule.kernel import inner, kernel
 from penstock.schedule.link_kernels import first_fit, fit, hold
 from penstock.schedule.queue_kernels import is_full, pop_head, push
 from penstock.schedule.reactive import ReactiveFacts
@@ -25,10 +24,9 @@ from penstock.schedule.reactive_kernels import (
     choose_site,
     step,
 )
-from penstock.schedule.state import Links, Queues
 from penstock.schedule.table import I64
 from penstock.simulate.heap import heap_drop_first, heap_push
-from penstock.simulate.noise import F64
+from penstock.simulate.pool_state import PoolState, PoolWorld, Slots, TransferLog
 from penstock.simulate.world import BatchLog, RequestLog
 from penstock.units import NEVER_US
 
@@ -38,74 +36,6 @@ NOW, NEXT, HEAP_SIZE, SEQUENCE, BATCH, FREE_SLOTS = 0, 1, 2, 3, 4, 5
 _ENDED, _RECEIVED = 0, 1
 _MET, _LATE = int(Outcome.MET), int(Outcome.LATE)
 _EARLY, _DEADLINE = int(Outcome.DROPPED_EARLY), int(Outcome.DROPPED_DEADLINE)
-
-
-class PoolWorld(NamedTuple):
-    """The fleet as sites and links. ``downlink`` is -1 where receivers never wait.
-
-    ``model_of`` (pipelines,), ``site_first`` (stages + 1,), ``site_stage``, ``site_workers``, ``downlink`` (sites,),
-    ``worker_site``, ``uplink`` (workers,), ``pipeline_of`` (stages,), ``transfer_us`` (stages, max batch + 1),
-    ``sigma`` of the same shape: the noise.
-    """
-
-    model_of: I64
-    site_first: I64
-    site_stage: I64
-    site_workers: I64
-    downlink: I64
-    worker_site: I64
-    uplink: I64
-    pipeline_of: I64
-    transfer_us: I64
-    sigma: F64
-    dispatch_us: int
-    overhead_us: int
-
-
-class PoolState(NamedTuple):
-    """What changes, but for the batches. ``sent`` (pipelines,), ``load`` (sites,): see the policy.
-
-    ``idle`` (sites, most workers), ``idle_first``, ``idle_count`` (sites,): rings of idle workers, longest idle first.
-    ``counts`` (outcomes,) of requests, ``busy_us`` (stages,) of workers.
-    """
-
-    queues: Queues
-    uplinks: Links
-    downlinks: Links
-    sent: I64
-    load: I64
-    idle: I64
-    idle_first: I64
-    idle_count: I64
-    counts: I64
-    busy_us: I64
-
-
-class Slots(NamedTuple):
-    """Batches that run or travel. ``free`` (slots,): a stack of free slots; the other columns one row a slot.
-
-    ``heap`` (slots, 4): one event a batch, see :mod:`penstock.simulate.heap`; ``deadline_us``, ``request`` (slots,
-    max batch).
-    """
-
-    heap: I64
-    free: I64
-    batch: I64
-    stage: I64
-    worker: I64
-    site: I64
-    size: I64
-    deadline_us: I64
-    request: I64
-
-
-class TransferLog(NamedTuple):
-    """The transfer of each batch to the next stage (batches,): links and times, -1 for none."""
-
-    uplink: I64
-    downlink: I64
-    sent_us: I64
-    received_us: I64
 
 
 @kernel
@@ -145,7 +75,7 @@ def run(
         cursor[NOW] = now_us
 
 
-@kernel
+@inner
 def _earliest(times_us: I64) -> int:
     earliest_us = NEVER_US
     for at in range(len(times_us)):
@@ -153,7 +83,7 @@ def _earliest(times_us: I64) -> int:
     return earliest_us
 
 
-@kernel
+@inner
 def _arrive(
     facts: ReactiveFacts, world: PoolWorld, state: PoolState, requests: RequestLog, cursor: I64
 ) -> int:
@@ -171,7 +101,7 @@ def _arrive(
     return MORE
 
 
-@kernel
+@inner
 def _decide(
     facts: ReactiveFacts,
     world: PoolWorld,
@@ -203,7 +133,7 @@ def _decide(
     return MORE
 
 
-@kernel
+@inner
 def _dispatch(
     facts: ReactiveFacts,
     world: PoolWorld,
@@ -242,7 +172,7 @@ def _dispatch(
         log.transfer_us[batch, column] = world.transfer_us[stage, size]
 
 
-@kernel
+@inner
 def _event(
     facts: ReactiveFacts,
     world: PoolWorld,
@@ -280,7 +210,7 @@ def _event(
     return MORE
 
 
-@kernel
+@inner
 def _send(
     world: PoolWorld,
     state: PoolState,
@@ -313,7 +243,7 @@ def _send(
     return sent_us + transfer_us
 
 
-@kernel
+@inner
 def _answer(
     state: PoolState,
     slots: Slots,
@@ -334,14 +264,14 @@ def _answer(
             requests.outcome[request] = outcome
 
 
-@kernel
+@inner
 def _expect(slots: Slots, cursor: I64, time_us: int, slot: int, kind: int) -> None:
     heap_push(slots.heap, cursor[HEAP_SIZE], time_us, cursor[SEQUENCE], slot, kind)
     cursor[HEAP_SIZE] += 1
     cursor[SEQUENCE] += 1
 
 
-@kernel
+@inner
 def _take_idle(state: PoolState, site: int) -> int:
     first = state.idle_first[site]
     worker = state.idle[site, first]
@@ -350,7 +280,7 @@ def _take_idle(state: PoolState, site: int) -> int:
     return worker
 
 
-@kernel
+@inner
 def _put_idle(state: PoolState, site: int, worker: int) -> None:
     place = state.idle_first[site] + state.idle_count[site]
     state.idle[site, place if place < state.idle.shape[1] else place - state.idle.shape[1]] = worker

@@ -12,7 +12,7 @@ from penstock.schedule.table import I64, DispatchTable
 from penstock.simulate import pool_loop
 from penstock.simulate.logs import grow_batch_log
 from penstock.simulate.noise import F64
-from penstock.simulate.pool_loop import PoolState, PoolWorld, Slots, TransferLog
+from penstock.simulate.pool_state import PoolState, PoolWorld, Slots, TransferLog
 from penstock.simulate.world import BatchLog, RequestLog
 
 

@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 from penstock.record import Outcome
-from penstock.schedule.kernel import NONE, kernel
+from penstock.schedule.kernel import NONE, inner
 from penstock.schedule.link_kernels import first_fit, hold
 from penstock.schedule.state import Actions, Facts, Reservations
 from penstock.schedule.table import I64
@@ -64,7 +64,7 @@ class BatchLog(NamedTuple):
     normal: F64
 
 
-@kernel
+@inner
 def execute(
     facts: Facts, world: World, log: BatchLog, action: Actions, requests: RequestLog, now_us: int
 ) -> None:
@@ -86,7 +86,7 @@ def execute(
     _answer(requests, action, ready_us + world.overhead_us)
 
 
-@kernel
+@inner
 def _receive(
     facts: Facts,
     held: Reservations,
@@ -110,7 +110,7 @@ def _receive(
     return sent_us + transfer_us
 
 
-@kernel
+@inner
 def _compute(
     facts: Facts, world: World, log: BatchLog, batch: int, column: int, stage: int, ready_us: int
 ) -> int:
@@ -128,7 +128,7 @@ def _compute(
     return start_us + work_us
 
 
-@kernel
+@inner
 def _answer(requests: RequestLog, action: Actions, finish_us: int) -> None:
     for index in range(action.head[0, 4]):
         request = action.request[0, index]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.record import Outcome
-from penstock.schedule.kernel import NONE, ONE, kernel
+from penstock.schedule.kernel import NONE, ONE, inner, kernel
 from penstock.schedule.link_kernels import fit, hold, promised_until
 from penstock.schedule.state import Links
 from penstock.schedule.table import I64
@@ -67,7 +67,7 @@ def run(
             cursor[NOW] = cursor[WAKE] = next_us
 
 
-@kernel
+@inner
 def _step(
     fleet: Fleet,
     pools: Pools,
@@ -117,7 +117,7 @@ def _step(
     cursor[JUDGED] = 0
 
 
-@kernel
+@inner
 def _drop(cursor: I64, counts: I64, requests: RequestLog, cause: int, recorded: bool) -> None:
     if recorded:
         requests.outcome[cursor[HEAD]] = cause
@@ -126,7 +126,7 @@ def _drop(cursor: I64, counts: I64, requests: RequestLog, cause: int, recorded: 
     cursor[JUDGED] = 0
 
 
-@kernel
+@inner
 def _choose_pipeline(fleet: Fleet, pools: Pools, uplinks: Links, now_us: int, deadline_us: int) -> int:
     """The pipeline with the least waiting at its planned batch; hopeless ones of planned batch 1 come last."""
     pipelines = len(fleet.pipeline_batch)
@@ -143,7 +143,7 @@ def _choose_pipeline(fleet: Fleet, pools: Pools, uplinks: Links, now_us: int, de
     return best
 
 
-@kernel
+@inner
 def _largest(
     fleet: Fleet,
     pools: Pools,
@@ -161,7 +161,7 @@ def _largest(
     return 0
 
 
-@kernel
+@inner
 def _probe(fleet: Fleet, pools: Pools, uplinks: Links, pipeline: int, batch: int, ready_us: int) -> int:
     """The earliest finish of a batch whose input is at hand at ``ready_us``."""
     first, stop = fleet.stage_first[pipeline], fleet.stage_first[pipeline + 1]
@@ -176,7 +176,7 @@ def _probe(fleet: Fleet, pools: Pools, uplinks: Links, pipeline: int, batch: int
     return ready_us
 
 
-@kernel
+@inner
 def _pick(
     fleet: Fleet, pools: Pools, uplinks: Links, stage: int, ready_us: int, batch: int, is_last: bool
 ) -> int:
@@ -201,7 +201,7 @@ def _pick(
     return best
 
 
-@kernel
+@inner
 def _dispatch(
     fleet: Fleet,
     pools: Pools,
@@ -240,7 +240,7 @@ def _dispatch(
     return ready_us
 
 
-@kernel
+@inner
 def _take(pools: Pools, stage: int, place: int, size: int, end_us: int) -> None:
     """The worker at ``place`` is free from ``end_us`` on: to the back, before those that are free later."""
     free_us, worker = pools.free_us, pools.worker
@@ -260,7 +260,7 @@ def _take(pools: Pools, stage: int, place: int, size: int, end_us: int) -> None:
     free_us[stage, place], worker[stage, place] = end_us, taken
 
 
-@kernel
+@inner
 def _answer(requests: RequestLog, cursor: I64, pipeline: int, size: int, finish_us: int) -> None:
     for request in range(cursor[HEAD], cursor[HEAD] + size):
         requests.pipeline[request] = pipeline
