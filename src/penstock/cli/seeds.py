@@ -11,7 +11,7 @@ from penstock.cli.output import print_table
 from penstock.cli.summaries import summary_document
 
 if TYPE_CHECKING:
-    from penstock.report.interval import Interval
+    from penstock.interval import Interval
     from penstock.report.summary import ModelSummary
 
 
@@ -26,7 +26,7 @@ class SeedSummary:
 
 def over_seeds(runs: Sequence[Sequence[ModelSummary]]) -> list[SeedSummary]:
     """By model; ``runs`` holds the models' summaries of each seed, in one order."""
-    from penstock.report.interval import mean_interval
+    from penstock.interval import mean_interval
 
     return [
         SeedSummary(

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.interval import student_quantile
 from penstock.schedule.table import DispatchTable
 from penstock.simulate.trial import I64, Trial
 
@@ -34,9 +35,6 @@ LEAST_SHARE = 0.02
 
 EDGE = 0.15
 """An interpolated rate keeps this share of the bracket's width from its ends, so that the bracket shrinks."""
-
-STUDENT_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Student's t, 97.5%, by degrees of freedom; the last stands for all above."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class Search:
         if seeds > 1:
             left_out = np.array([self._crossing(np.arange(seeds) != seed) for seed in range(seeds)])
             variance = (seeds - 1) / seeds * float(((left_out - left_out.mean()) ** 2).sum())
-            spread = STUDENT_975[min(seeds - 1, len(STUDENT_975) - 1)] * math.sqrt(variance)
+            spread = student_quantile(0.95, seeds - 1) * math.sqrt(variance)
         best = next(one for one in self.tried if one[0] == self.low)
         return Held(self.low, self._attainment(best), self.low - spread, self.low + spread, curve)
 

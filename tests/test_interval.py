@@ -7,7 +7,7 @@ import math
 import pytest
 
 from penstock.errors import BadInputError
-from penstock.report.interval import mean_interval, student_quantile
+from penstock.interval import mean_interval, student_quantile
 
 
 @pytest.mark.parametrize(
