@@ -1,8 +1,9 @@
 """Latency budgets: what each model's pipelines may take, and how long a batch takes to gather.
 
 Two figures of a scenario may be absent. A margin then is the default of
-:mod:`penstock.plan.margin`. A rate, which the gathering term divides by, is the demand where the plan is to
-meet one at least cost, as then no more arrives. Else it is estimated:
+:mod:`penstock.plan.margin`. A rate, which the gathering term divides by, is the demand where there is one,
+as then no more arrives, whatever the objective: a demand is met at some cost if, and only if, the best throughput
+is at least one of every demand. Else it is estimated:
 
 - start at batch 1, which gathers nothing, and take the rate of the linear relaxation over whole models
   (over pipelines, for a model that fits no device whole);
@@ -67,8 +68,7 @@ def budgets(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[ModelBu
 
     :class:`penstock.errors.InfeasibleError` where an estimate is needed for a model that has no pipeline.
     """
-    meets_demand = scenario.planner.objective == "cost"
-    rates = [model.estimated_rps or (model.rate_rps if meets_demand else None) for model in scenario.models]
+    rates = [model.estimated_rps or model.rate_rps for model in scenario.models]
     known = _estimated(scenario, profiles, rates) if None in rates else [rate for rate in rates if rate]
     return [
         ModelBudget(model.latency_slo_us, margin_us(model), rate, _build_us(scenario, rate))
