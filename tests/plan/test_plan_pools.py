@@ -231,3 +231,17 @@ def test_the_bound_holds_however_early_the_search_stops(instance, weight):
     hasty = PoolPlanner(SearchLimits(gap=0.5)).plan(scenario, profiles)
     assert hasty.bound >= exact.objective * (1 - 1e-6)
     assert hasty.objective <= exact.bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("share", [1, 2])
+@pytest.mark.parametrize("weight", [1e-4, 1e-8, 1e-12])
+def test_a_model_of_hardly_any_weight_is_served_too(share: int, weight: float):
+    # A device serves 125/s of a model, a half of one 62.5/s. Of five devices the heavy model takes three, 375/3 =
+    # 125, and each of the others one. Of ten halves 7 + 1 + 2 and 6 + 1 + 3 come to 125 too.
+    table = {("x", 1): [[8_000]], ("x", 2): [[16_000]]}
+    models = [
+        toy_model(name, 20_000, weight=w) for name, w in (("heavy", 3.0), ("light", weight), ("one", 1.0))
+    ]
+    scenario = toy_scenario({"x": DeviceClass(count=5, max_share=share)}, models, share_devices=True)
+    result = planned(scenario, {name: toy_profile(name, table) for name in ("heavy", "light", "one")})
+    assert result.objective == pytest.approx(125.0)
