@@ -128,6 +128,7 @@ def write_plan(
         )
     ]
     plan = Plan(
+        version=1,
         planner="by hand",
         objective=rate,
         bound=rate,

@@ -24,7 +24,6 @@ from penstock.plan.scenario import Scenario
 from penstock.profile.table import Profile
 from penstock.result import Result
 
-
 MOST_RISES = 8
 WORTH_A_RISE = 1e-3
 """The most that is served is sought in so many steps, each of at least this part."""

@@ -102,7 +102,7 @@ class Plan(StrictModel):
     Profile paths in ``scenario`` are relative to the plan's own file.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1]
     planner: str
     objective: float
     bound: float

@@ -157,6 +157,7 @@ def _plan(file: PlanFile, scenario: Scenario, profiles: Mapping[str, Profile]) -
     bound, stats = _proof(file, objective, work_bound_rps(scenario, profiles))
     try:
         plan = Plan(
+            version=1,
             planner=file.planner,
             objective=objective,
             bound=bound,
