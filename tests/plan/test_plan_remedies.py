@@ -164,3 +164,25 @@ def test_what_is_advised_works_and_one_less_does_not(case):
         error = refused(scenario, profiles)
         assert error.remedies
         check_remedies(error, scenario, profiles)
+
+
+def test_whole_models_that_fit_no_memory_are_told_of_memory():
+    # In halves of 1 GB each the model fits, but this planner does not cut.
+    profile = toy_profile("m", {("x", 1): [[10_000], [10_000]]}, parameter_bytes=10**9)
+    scenario = toy_scenario(
+        {"x": DeviceClass(count=2, memory_gb=1.5)}, [toy_model("m", 9_000, estimated_rps=None)]
+    )
+    with pytest.raises(NoPlanError, match=r"memory of every class where it is not cut. Let it be cut"):
+        WholeModelPlanner(LIMITS).plan(scenario, {"m": profile})
+    assert "[0, 1) on x -> [1, 2) on x" in str(refused(scenario, {"m": profile}))
+
+
+@pytest.mark.parametrize(
+    ("share_devices", "words"),
+    [(True, "a device, or a share of one"), (False, "whole device that no other model")],
+)
+def test_too_few_devices_are_said_in_the_terms_of_the_fleet(share_devices: bool, words: str):
+    scenario = toy_scenario(
+        {"fast": DeviceClass(count=1)}, [toy_model(n, 50_000) for n in "ab"], share_devices=share_devices
+    )
+    assert words in str(refused(scenario, dict.fromkeys("ab", HALVES)))

@@ -105,7 +105,7 @@ def _print(
     worth: Sequence[DeviceWorth],
 ) -> None:
     has_demands = scenario.models[0].rate_rps is not None
-    unit = "of the demands" if has_demands else "requests/s per unit of weight"
+    unit = "of every demand" if has_demands else "requests/s per unit of weight"
     if curve is not None:
         classes = list(scenario.cluster.device_classes)
         print_table(

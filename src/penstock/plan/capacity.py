@@ -46,7 +46,7 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class DeviceWorth:
-    """What one device more than ``count`` does to the objective.
+    """What one device more than the ``count`` in service does to the objective.
 
     ``objective`` is that of the plan with it; ``worth`` the improvement over the plan without, proven to lie
     within ``least`` and ``most``. ``dual``: the price in the relaxation of the fleet as it is; None for a
@@ -155,11 +155,11 @@ def worth_of_devices(
         # The plan without the device is a plan with it: a worth below 0 is what the gap left open.
         yield DeviceWorth(
             device_class=name,
-            count=spec.count,
+            count=spec.available,
             objective=more.objective,
-            worth=max(improves * (more.objective - base.objective), 0.0),
-            least=max(improves * (more.objective - base.bound), 0.0),
-            most=max(improves * (more.bound - base.objective), 0.0),
+            worth=max(0.0, improves * (more.objective - base.objective)),
+            least=max(0.0, improves * (more.objective - base.bound)),
+            most=max(0.0, improves * (more.bound - base.objective)),
             dual=duals[name] if spec.count else None,
         )
 

@@ -63,7 +63,7 @@ def plan_or_advise(
     """As :func:`plan_templates`; the reason why there is no plan comes with the smallest changes that help."""
 
     def solve(asked: Scenario) -> None:
-        budget = budgets(asked, profiles)
+        budget = budgets(asked, profiles, max_stages=max_stages, max_share=max_share)
         spaces = template_spaces(asked, profiles, budget, max_stages=max_stages, max_share=max_share)
         outcome = _search(spaces, fleet_of(asked), SearchLimits(ANY_GAP, limits.time_limit_s))
         if not outcome.found:
@@ -88,7 +88,7 @@ def plan_templates(
 ) -> Result[Plan]:
     """The best plan over the templates of at most ``max_stages`` stages and shares up to ``max_share``."""
     began = time.perf_counter()
-    budget = budgets(scenario, profiles)
+    budget = budgets(scenario, profiles, max_stages=max_stages, max_share=max_share)
     spaces = template_spaces(scenario, profiles, budget, max_stages=max_stages, max_share=max_share)
     fleet = fleet_of(scenario)
     outcome = _search(spaces, fleet, limits)
