@@ -46,14 +46,16 @@ def _rounded_down(factor: float) -> float:
     return round(math.floor(factor * 10.0**places) / 10.0**places, places)
 
 
-def unmet_demand(scenario: Scenario, factor: float) -> NoPlanError:
-    """The error for demands of which only the part ``factor`` can be served."""
+def unmet_demand(scenario: Scenario, factor: float | None) -> NoPlanError:
+    """The error for demands of which only the part ``factor`` can be served; None where time ended the search."""
+    held = ", ".join(f"{spec.available} {name}" for name, spec in scenario.cluster.device_classes.items())
+    start = f"the cluster ({held}) cannot meet the demand"
+    if factor is None:
+        return NoPlanError(f"{start}. The time limit ended the search for the part of it that it can meet.")
     served = ", ".join(
         f"{model.name} {factor * (model.rate_rps or 0.0):.6g} of {model.rate_rps:.6g}"
         for model in scenario.models
     )
-    held = ", ".join(f"{spec.available} {name}" for name, spec in scenario.cluster.device_classes.items())
-    start = f"the cluster ({held}) cannot meet the demand"
     if factor <= 0.0:
         return NoPlanError(
             f"{start}: no plan was found for any part of it. Lower rate_rps or add devices; where less arrives, "
