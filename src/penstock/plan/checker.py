@@ -210,7 +210,8 @@ def _check_stage(
     if stage.transfer_us != moving_us:
         yield f"{where}: transfer_us {stage.transfer_us}, the profile and bandwidth say {moving_us}"
     worker_rps = stage.batch * 1e6 / inference_us
-    neighbours = scenario.cluster.device_classes[stage.device_class].per_host * stage.share
+    spec = scenario.cluster.device_classes[stage.device_class]
+    neighbours = max(min(spec.per_host, spec.count), 1) * stage.share
     for sample_us in (samples[s], samples[s - 1] if s else 0.0):
         if sample_us > 0:
             worker_rps = min(worker_rps, 1e6 / sample_us / neighbours)
