@@ -34,6 +34,14 @@ class DeviceClass(StrictModel):
         return self
 
     @property
+    def interface_devices(self) -> int:
+        """The devices that share a host's interface: ``per_host``, or all there are where they are fewer.
+
+        Lost devices count: their host keeps its size, so that a loss leaves what the others sustain.
+        """
+        return max(min(self.per_host, self.count), 1)
+
+    @property
     def devices(self) -> list[int]:
         """The numbers of the devices in service, ascending."""
         return [device for device in range(self.count) if device not in self.lost]

@@ -135,3 +135,47 @@ def test_what_cannot_be_is_refused(folder: Path, arguments: tuple[str, ...], mes
     assert message in str(refused)
     written = run("replan", folder / "plan.json", "-o", folder / "plan.json").exception
     assert isinstance(written, BadInputError)
+
+
+def demanding(folder: Path, objective: str) -> Path:
+    """The page's scenario with a demand that half the fleet meets."""
+    document = yaml.safe_load((folder / "scenario.yaml").read_text())
+    document["models"][0]["rate_rps"] = 300.0
+    document["planner"] = {"objective": objective}
+    for spec in document["cluster"]["device_classes"].values():
+        spec["hourly_cost"] = 1.0
+    path = folder / f"{objective}.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("objective", "worth", "unit"),
+    [
+        ("throughput", "in parts of every demand", "of every demand"),
+        ("cost", "in an hour", "an hour for the devices used"),
+    ],
+)
+def test_worths_are_in_the_unit_of_the_objective(folder: Path, objective: str, worth: str, unit: str):
+    plan = folder / "asked.json"
+    assert run("plan", demanding(folder, objective), "-o", plan).exit_code == 0
+    printed = run("explain", plan).stdout
+    assert f"worth of one more {worth}" in " ".join(printed.split())
+    assert f"{unit}\n" in printed
+    assert "-0.0000" not in printed
+    assert ("the demand is met without them" in printed) == (objective == "cost")
+    assert "for want of" not in printed or objective == "throughput"
+
+
+def test_replan_gives_each_objective_its_unit(folder: Path):
+    printed = run("replan", folder / "plan.json", demanding(folder, "cost")).stdout
+    assert "722.2222 requests/s per unit of weight before" in printed
+    assert "an hour for the devices used after" in printed
+
+
+def test_a_plan_of_fewer_pipelines_says_whose_worths_these_are(folder: Path):
+    narrow = folder / "np.json"
+    assert run("plan", folder / "scenario.yaml", "--planner", "np", "-o", narrow).exit_code == 0
+    assert "as the planner penstock uses them; np keeps to fewer" in run("explain", narrow).stdout
+    assert "keeps to fewer" not in run("explain", folder / "plan.json").stdout
+    assert json.loads(run("explain", narrow, "--json").stdout)["planner"] == "np"

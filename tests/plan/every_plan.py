@@ -89,6 +89,7 @@ def _templates(
     """(class, share, worker rate) of each stage, for every feasible template."""
     cluster = scenario.cluster
     units = [u for u in profile.tables if u[1] <= cluster.device_classes[u[0]].max_share]
+    counts = {name: spec.count for name, spec in cluster.device_classes.items()}
     blocks = len(profile.blocks)
     for depth in range(1, scenario.planner.max_stages + 1):
         for inner in itertools.combinations(range(1, blocks), depth - 1):
@@ -108,7 +109,7 @@ def _templates(
                     rates = []
                     for s, (name, share) in enumerate(chain):
                         ends = [m for k, m in enumerate(move) if k in (s - 1, s) and m > 0]
-                        crowd = share * cluster.device_classes[name].per_host
+                        crowd = share * min(cluster.device_classes[name].per_host, max(counts[name], 1))
                         rates.append(min([batch * 1e6 / work[s], *(1e6 / m / crowd for m in ends)]))
                     yield tuple((*u, rate) for u, rate in zip(chain, rates, strict=True))
 

@@ -89,6 +89,11 @@ EDITS = {
     "slo": (lambda d: d["models"][0].update(slo_us=99), "slo_us 99, the scenario says 22000"),
     "margin": (lambda d: d["models"][0].update(margin_us=5), "margin_us 5, the scenario says 0"),
     "estimate": (lambda d: d["models"][0].update(estimated_rps=9.0), "estimated_rps 9.0, the scenario says"),
+    "too many stages": (
+        lambda d: d["scenario"]["planner"].update(max_stages=1),
+        r"2 stages, the scenario allows 1 \(planner.max_stages\)",
+    ),
+    "status": (lambda d: d.update(status="optimal!"), "status 'optimal!': it is optimal or feasible"),
     "other model": (lambda d: d["models"][0].update(name="x"), "its scenario asks for"),
     "weight": (lambda d: d["scenario"]["models"][0].update(weight=2.0), "the least rate / weight is"),
     "slo of both": (
@@ -114,6 +119,35 @@ def test_each_edit_is_found(sound: dict[str, Any], name: str):
     plan = Plan.model_validate(document, strict=False)
     with pytest.raises(BadInputError, match=message):
         check_plan(plan, PROFILES)
+
+
+def absent(sound: dict[str, Any], **fields: float) -> Plan:
+    """The sound plan of a scenario that gives neither margin nor estimate, with ``fields`` of its model."""
+    document = copy.deepcopy(sound)
+    document["scenario"]["models"][0].update(slo_margin_us=None, estimated_rps=None)
+    document["models"][0].update(fields)
+    return Plan.model_validate(document, strict=False)
+
+
+def test_a_margin_not_given_is_the_default(sound: dict[str, Any]):
+    with pytest.raises(BadInputError, match=r"margin_us 1, the scenario gives none, which means 8800"):
+        check_plan(absent(sound, margin_us=1), PROFILES)
+
+
+def test_an_estimate_not_given_is_no_more_than_the_cluster_serves(sound: dict[str, Any]):
+    # Batched and shared best: a takes 8 and 45 ms of a device for a request, b 45 and 4.5 (49.5 in all). At the
+    # price of one a whole model, the cheapest blocks cost 8/53 + 4.5/49.5; the devices have 4/53 ms + 3/49.5 ms.
+    most_rps = (4 / 53e-3 + 3 / 49.5e-3) / (8 / 53 + 4.5 / 49.5)
+    with pytest.raises(BadInputError, match=rf"the whole cluster serves at most {most_rps:.6f}"):
+        check_plan(absent(sound, estimated_rps=1e9), PROFILES)
+    with pytest.raises(BadInputError) as error:
+        check_plan(absent(sound, estimated_rps=most_rps), PROFILES)
+    assert "estimated_rps" not in str(error.value)  # only the margin
+
+
+def test_a_plan_states_its_version(sound: dict[str, Any]):
+    with pytest.raises(ValueError, match="version"):
+        Plan.model_validate({key: value for key, value in sound.items() if key != "version"}, strict=False)
 
 
 def test_gathering_counts_toward_the_slo(sound: dict[str, Any]):

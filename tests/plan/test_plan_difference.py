@@ -36,6 +36,7 @@ def plan_of(front: Sequence[int], back: Sequence[int], *, batch: int = 1, rate_r
     ]
     places = [(s, slot, d) for s, devices in enumerate((front, back)) for slot, d in enumerate(devices)]
     return Plan(
+        version=1,
         planner="hand",
         objective=rate_rps,
         bound=rate_rps,

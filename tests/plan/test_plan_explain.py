@@ -113,3 +113,5 @@ def test_a_cost_binds_nothing_where_devices_are_left():
     assert not any(device_class.binds for device_class in found.classes)
     [slo] = found.slos
     assert (slo.better_slo_us, slo.worth) == (80_000, pytest.approx(1.6))
+    # Both classes have devices left, so neither is scarce.
+    assert [(reason.device_class, reason.scarce) for reason in found.why_not] == [("fast", []), ("slow", [])]

@@ -13,6 +13,7 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
 from penstock.plan.checker import check_plan
+from penstock.plan.pairs import best_pipelines
 from penstock.plan.planner import SearchLimits
 from penstock.plan.pools import PoolPlanner, plan_templates
 from penstock.plan.scenario import Scenario
@@ -231,3 +232,49 @@ def test_the_bound_holds_however_early_the_search_stops(instance, weight):
     hasty = PoolPlanner(SearchLimits(gap=0.5)).plan(scenario, profiles)
     assert hasty.bound >= exact.objective * (1 - 1e-6)
     assert hasty.objective <= exact.bound * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("share", [1, 2])
+@pytest.mark.parametrize("weight", [1e-4, 1e-8, 1e-12])
+def test_a_model_of_hardly_any_weight_is_served_too(share: int, weight: float):
+    # A device serves 125/s of a model, a half of one 62.5/s. Of five devices the heavy model takes three, 375/3 =
+    # 125, and each of the others one. Of ten halves 7 + 1 + 2 and 6 + 1 + 3 come to 125 too.
+    table = {("x", 1): [[8_000]], ("x", 2): [[16_000]]}
+    models = [
+        toy_model(name, 20_000, weight=w) for name, w in (("heavy", 3.0), ("light", weight), ("one", 1.0))
+    ]
+    scenario = toy_scenario({"x": DeviceClass(count=5, max_share=share)}, models, share_devices=True)
+    result = planned(scenario, {name: toy_profile(name, table) for name in ("heavy", "light", "one")})
+    assert result.objective == pytest.approx(125.0)
+
+
+# 1 ms a sample at 10 Gbit/s from the front on a, where blocks take 1 ms; the back can only run on b.
+LINKED = {
+    "m": toy_profile(
+        "m", {("a", 1): [[1_000], [99_000]], ("b", 1): [[99_000], [100]]}, boundary_bytes=[0, 1_250_000, 0]
+    )
+}
+
+
+def linked(per_host: int, count: int = 4, lost: tuple[int, ...] = ()) -> Scenario:
+    classes = {"a": DeviceClass(count=count, per_host=per_host, lost=lost), "b": DeviceClass(count=10)}
+    return toy_scenario(classes, [toy_model("m", 2_100)])
+
+
+@pytest.mark.parametrize(
+    ("per_host", "rate_rps"), [(1, 4000.0), (2, 2000.0), (4, 1000.0), (8, 1000.0), (100, 1000.0)]
+)
+def test_an_interface_is_shared_by_the_devices_that_there_are(per_host: int, rate_rps: float):
+    # Each of four devices sends 1000/s / (devices of its host); four to a host is as many as there are.
+    assert planned(linked(per_host), LINKED).objective == pytest.approx(rate_rps)
+
+
+def test_a_lost_device_leaves_the_interface_as_it_is():
+    # Three of the four that share one: 250/s each.
+    assert planned(linked(8, lost=(2,)), LINKED).objective == pytest.approx(750.0)
+
+
+@pytest.mark.parametrize(("per_host", "rate_rps"), [(1, 1000.0), (4, 250.0), (9, 250.0)])
+def test_a_pair_shares_its_host_with_the_fleet(per_host: int, rate_rps: float):
+    [pipeline] = best_pipelines(linked(per_host), LINKED, linked(per_host).models[0], ("a", "b"), EXACT)
+    assert pipeline.rate_rps == pytest.approx(rate_rps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
+from penstock.errors import InfeasibleError
+from penstock.plan.demand import unmet_demand
 from penstock.plan.infeasible import NoPlanError
 from penstock.plan.planner import SearchLimits
 from penstock.plan.pools import PoolPlanner, plan_templates
-from penstock.plan.remedies import Remedy
+from penstock.plan.remedies import Remedy, advised
 from penstock.plan.scenario import Scenario, ServedModel
 from penstock.plan.whole_model import WholeModelPlanner
 from penstock.profile.table import Profile
@@ -164,3 +167,55 @@ def test_what_is_advised_works_and_one_less_does_not(case):
         error = refused(scenario, profiles)
         assert error.remedies
         check_remedies(error, scenario, profiles)
+
+
+def test_whole_models_that_fit_no_memory_are_told_of_memory():
+    # In halves of 1 GB each the model fits, but this planner does not cut.
+    profile = toy_profile("m", {("x", 1): [[10_000], [10_000]]}, parameter_bytes=10**9)
+    scenario = toy_scenario(
+        {"x": DeviceClass(count=2, memory_gb=1.5)}, [toy_model("m", 9_000, estimated_rps=None)]
+    )
+    with pytest.raises(NoPlanError, match=r"memory of every class where it is not cut. Let it be cut"):
+        WholeModelPlanner(LIMITS).plan(scenario, {"m": profile})
+    assert "[0, 1) on x -> [1, 2) on x" in str(refused(scenario, {"m": profile}))
+
+
+@pytest.mark.parametrize(
+    ("share_devices", "words"),
+    [(True, "a device, or a share of one"), (False, "whole device that no other model")],
+)
+def test_too_few_devices_are_said_in_the_terms_of_the_fleet(share_devices: bool, words: str):
+    scenario = toy_scenario(
+        {"fast": DeviceClass(count=1)}, [toy_model(n, 50_000) for n in "ab"], share_devices=share_devices
+    )
+    assert words in str(refused(scenario, dict.fromkeys("ab", HALVES)))
+
+
+def test_the_time_limit_ends_the_search_for_remedies_too():
+    solved_again = []
+    error = advised(
+        NoPlanError("none"),
+        fleet(1, 1, [toy_model("m", 9_000)]),
+        {"m": HALVES},
+        solved_again.append,
+        math.inf,
+    )
+    assert "Smallest changes" in str(error) and solved_again
+    # Its end is past: solve decides nothing, or what it found is not known to be the smallest.
+    past = -math.inf
+
+    def undecided(_: Scenario) -> None:
+        raise InfeasibleError("no time")
+
+    scenario, profiles = fleet(1, 1, [toy_model("m", 9_000)]), {"m": HALVES}
+    assert "time limit ended the search for changes" in str(
+        advised(NoPlanError("none"), scenario, profiles, undecided, past)
+    )
+    assert "smaller ones may do" in str(
+        advised(NoPlanError("none"), scenario, profiles, solved_again.append, past)
+    )
+
+
+def test_no_time_for_the_part_of_a_demand_is_said():
+    scenario = fleet(1, 1, [toy_model("m", 9_000, rate_rps=5.0)])
+    assert "time limit ended the search for the part" in str(unmet_demand(scenario, None))

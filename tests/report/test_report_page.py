@@ -23,6 +23,7 @@ def toy_plan() -> Plan:
         inference_us=10_000, transfer_us=0, rate_rps=200.0,
     )  # fmt: skip
     return Plan(
+        version=1,
         planner="penstock",
         objective=200.0,
         bound=201.0,

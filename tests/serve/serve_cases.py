@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from penstock.cluster import Cluster, DeviceClass
 from penstock.plan.placement import place
 from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
-from penstock.plan.scenario import Scenario, ServedModel
+from penstock.plan.scenario import PlannerSettings, Scenario, ServedModel
 from penstock.plan.store import save_plan
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
@@ -106,13 +106,16 @@ def write_plan(
         for m in models
     ]
     plan = Plan(
+        version=1,
         planner="by hand",
         objective=least,
         bound=least,
         gap=0.0,
         status="optimal",
         stats={},
-        scenario=Scenario(version=1, cluster=cluster, models=served),
+        scenario=Scenario(
+            version=1, cluster=cluster, models=served, planner=PlannerSettings(max_stages=len(cuts) - 1)
+        ),
         shared_pools=bool(beside),
         models=models,
         placement=place(models, cluster),

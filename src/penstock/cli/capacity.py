@@ -57,7 +57,7 @@ def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, a
     Example:
       penstock capacity scenario.yaml --points 10
     """
-    from penstock.plan.capacity import aimed_at, cost_curve, worth_of_devices
+    from penstock.plan.capacity import aimed_at, cost_curve, most_served, worth_of_devices
     from penstock.plan.planner import SearchLimits
     from penstock.plan.pools import PoolPlanner
     from penstock.plan.scenario import load_profiles, load_scenario
@@ -65,17 +65,22 @@ def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, a
     scenario = load_scenario(scenario_path)
     profiles = load_profiles(scenario, scenario_path.parent)
     planner = PoolPlanner(SearchLimits(gap=gap, time_limit_s=time_limit_s))
-    most = planner.plan(aimed_at(scenario, "throughput"), profiles)
+    throughput = planner.plan(aimed_at(scenario, "throughput"), profiles)
+    most = most_served(scenario, profiles, planner, throughput.objective)
     curve: list[CostPoint] | None = None
     if all(
         spec.hourly_cost is not None or not spec.count for spec in scenario.cluster.device_classes.values()
     ):
-        factors = [most.objective * k / points for k in range(1, points + 1)]
+        factors = [most * k / points for k in range(1, points + 1)]
         curve = list(cost_curve(scenario, profiles, planner, factors))
+        served = {point.factor for point in curve}
+        for factor in factors:
+            if factor not in served:
+                note(f"no point at {factor:.4f}: where less arrives, batches gather too slowly for the SLO")
     else:
         note("no cost curve: give every device class with devices an hourly_cost")
     objective = scenario.planner.objective
-    base = most if objective == "throughput" else planner.plan(aimed_at(scenario, "cost"), profiles)
+    base = throughput if objective == "throughput" else planner.plan(aimed_at(scenario, "cost"), profiles)
     worth = list(worth_of_devices(aimed_at(scenario, objective), profiles, planner, base))
     if as_json:
         print_json(
@@ -83,7 +88,7 @@ def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, a
                 "objective": objective,
                 "value": base.objective,
                 "bound": base.bound,
-                "most": most.objective,
+                "most": most,
                 "curve": None if curve is None else [asdict(point) for point in curve],
                 "one_more": [asdict(one) for one in worth],
             }
@@ -94,17 +99,17 @@ def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, a
 
 def _print(
     scenario: Scenario,
-    most: Result[Plan],
+    most: float,
     base: Result[Plan],
     curve: Sequence[CostPoint] | None,
     worth: Sequence[DeviceWorth],
 ) -> None:
     has_demands = scenario.models[0].rate_rps is not None
-    unit = "of the demands" if has_demands else "requests/s per unit of weight"
+    unit = "of every demand" if has_demands else "requests/s per unit of weight"
     if curve is not None:
         classes = list(scenario.cluster.device_classes)
         print_table(
-            f"Least cost of a rate, up to the most that the cluster serves ({most.objective:.4f} {unit})",
+            f"Least cost of a rate, up to the most that the cluster serves ({most:.4f} {unit})",
             ["rate", "requests/s", "cost/h", "bound", *classes],
             [
                 [

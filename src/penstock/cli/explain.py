@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.objective import unit_of
 from penstock.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from penstock.plan.explain import Explanation, WhyNot
+
+
+NARROWER = ("np", "dart-r", "even")
+"""Planners that keep to fewer pipelines than the worths are of."""
 
 
 @click.command(name="explain")
@@ -34,13 +39,22 @@ def command(plan_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    is_cost = loaded.plan.scenario.planner.objective == "cost"
+    scenario = loaded.plan.scenario
+    is_cost = scenario.planner.objective == "cost"
+    unit = unit_of(scenario)
     _print_pools(found)
-    _print_worths(found, "an hour" if is_cost else "requests/s per unit of weight")
+    _print_worths(
+        found, {"of every demand": "parts of every demand"}.get(unit, "an hour" if is_cost else unit)
+    )
     for reason in found.why_not:
-        click.echo(_why_not(reason))
-    click.echo(f"objective   {loaded.plan.objective:.4f}")
+        click.echo(_why_not(reason, is_cost))
+    click.echo(f"objective   {loaded.plan.objective:.4f} {unit}")
     click.echo(f"relaxation  {found.relaxation:.4f} (were workers and devices not whole)")
+    if found.planner in NARROWER:
+        click.echo(
+            f"worths and relaxation are of all pipelines, as the planner penstock uses them; {found.planner} "
+            f"keeps to fewer"
+        )
 
 
 def _print_pools(found: Explanation) -> None:
@@ -128,7 +142,7 @@ def _print_worths(found: Explanation, unit: str) -> None:
     )
 
 
-def _why_not(reason: WhyNot) -> str:
+def _why_not(reason: WhyNot, is_cost: bool) -> str:
     """Why idle devices of a class do not serve a model, as a sentence."""
     start = f"{reason.idle} {reason.device_class} idle, {reason.model}: "
     fastest = f"the fastest pipeline through {reason.device_class} ({reason.fastest})"
@@ -141,10 +155,13 @@ def _why_not(reason: WhyNot) -> str:
     if reason.extra_cost is None:
         return f"{start}{fastest} fits {limit}, but the model does not hold the objective back"
     if reason.extra_cost > 1e-6:
+        takes = "costs" if is_cost else "needs scarce devices worth"
         return (
-            f"{start}{fastest} fits {limit}, but the best through it needs scarce devices worth "
-            f"{reason.extra_cost:.1%} more than its rate"
+            f"{start}{fastest} fits {limit}, but the best through it {takes} {reason.extra_cost:.1%} more than "
+            f"its rate{' is worth' if is_cost else ''}"
         )
+    if is_cost and not reason.scarce:
+        return f"{start}{fastest} fits {limit}, but the demand is met without them"
     beside = (
         f"for want of {', '.join(reason.scarce)}" if reason.scarce else "as whole devices do not come out"
     )

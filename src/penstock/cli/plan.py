@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.hold import Holding, hold_options, plan_held
+from penstock.cli.objective import unit_of
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError
 
@@ -141,20 +142,12 @@ def _print_plan(plan: Plan) -> None:
             ["model", "rate/s", "attainment"],
             rows,
         )
-    click.echo(f"objective  {plan.objective:.4f} {_unit(plan)}")
+    click.echo(f"objective  {plan.objective:.4f} {unit_of(plan.scenario)}")
     click.echo(f"bound      {plan.bound:.4f} (no plan of this space passes it)")
     click.echo(f"gap        {plan.gap:.2e}, {plan.status}")
     if plan.shared_pools:
         click.echo("pools      shared: a worker serves every stage of its class, share and place")
     click.echo(f"solved in  {plan.stats['solve_seconds']:.2f} s")
-
-
-def _unit(plan: Plan) -> str:
-    """What the objective counts."""
-    if plan.scenario.planner.objective == "cost":
-        return "an hour for the devices used"
-    has_demands = plan.scenario.models[0].rate_rps is not None
-    return "of every demand" if has_demands else "requests/s per unit of weight"
 
 
 def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:

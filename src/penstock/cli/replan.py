@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.diff import difference_document, print_difference
+from penstock.cli.objective import unit_of
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError
 
 if TYPE_CHECKING:
+    from penstock.plan.plan import Plan
     from penstock.plan.replan import Replanner
 
 
@@ -113,9 +115,14 @@ def command(
         print_json({**plan.model_dump(mode="json"), "difference": difference_document(found)})
         return
     print_difference(found)
-    click.echo(f"objective  {running.plan.objective:.4f} before, {plan.objective:.4f} after")
+    click.echo(f"objective  {_objective(running.plan)} before, {_objective(plan)} after")
     click.echo(f"fresh      {replanner.fresh.objective:.4f} (a plan made from nothing)")
     click.echo(f"bound      {plan.bound:.4f}, gap {plan.gap:.2e}, {plan.status}")
+
+
+def _objective(plan: Plan) -> str:
+    """The objective in its unit, which a changed scenario may change."""
+    return f"{plan.objective:.4f} {unit_of(plan.scenario)}"
 
 
 def _print_curve(replanner: Replanner, as_json: bool) -> None:

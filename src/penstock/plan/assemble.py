@@ -74,6 +74,7 @@ def proven(
     distance = relative_gap(objective, bound)
     status = Status.OPTIMAL if distance <= gap else Status.FEASIBLE
     plan = Plan(
+        version=1,
         planner=planner,
         objective=objective,
         bound=bound,

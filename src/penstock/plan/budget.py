@@ -1,8 +1,9 @@
 """Latency budgets: what each model's pipelines may take, and how long a batch takes to gather.
 
 Two figures of a scenario may be absent. A margin then is the default of
-:mod:`penstock.plan.margin`. A rate, which the gathering term divides by, is the demand where the plan is to
-meet one at least cost, as then no more arrives. Else it is estimated:
+:mod:`penstock.plan.margin`. A rate, which the gathering term divides by, is the demand where there is one,
+as then no more arrives, whatever the objective: a demand is met at some cost if, and only if, the best throughput
+is at least one of every demand. Else it is estimated:
 
 - start at batch 1, which gathers nothing, and take the rate of the linear relaxation over whole models
   (over pipelines, for a model that fits no device whole);
@@ -62,14 +63,22 @@ def fleet_of(scenario: Scenario) -> Fleet:
     )
 
 
-def budgets(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[ModelBudget]:
+def budgets(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    *,
+    max_stages: int | None = None,
+    max_share: int | None = None,
+) -> list[ModelBudget]:
     """Margin and estimated rate of every model, in the scenario's order.
 
+    ``max_stages`` and ``max_share`` limit the pipelines of a model that fits no device whole, as its planner does.
     :class:`penstock.errors.InfeasibleError` where an estimate is needed for a model that has no pipeline.
     """
-    meets_demand = scenario.planner.objective == "cost"
-    rates = [model.estimated_rps or (model.rate_rps if meets_demand else None) for model in scenario.models]
-    known = _estimated(scenario, profiles, rates) if None in rates else [rate for rate in rates if rate]
+    rates = [model.estimated_rps or model.rate_rps for model in scenario.models]
+    known = [rate for rate in rates if rate]
+    if None in rates:
+        known = _estimated(scenario, profiles, rates, max_stages or scenario.planner.max_stages, max_share)
     return [
         ModelBudget(model.latency_slo_us, margin_us(model), rate, _build_us(scenario, rate))
         for model, rate in zip(scenario.models, known, strict=True)
@@ -77,7 +86,11 @@ def budgets(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[ModelBu
 
 
 def _estimated(
-    scenario: Scenario, profiles: Mapping[str, Profile], given: Sequence[float | None]
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    given: Sequence[float | None],
+    max_stages: int,
+    max_share: int | None,
 ) -> list[float]:
     """``given`` with every absent rate estimated, by the rounds that the module describes."""
     fleet = replace(fleet_of(scenario), hourly_cost=None)
@@ -86,13 +99,22 @@ def _estimated(
     objective = 0.0
     for _ in range(MOST_ROUNDS):
         parts = [
-            (_whole if fits_whole[m] else _pipelines)(scenario, profiles, m, build)
+            _whole(scenario, profiles, m, build)
+            if fits_whole[m]
+            else _pipelines(scenario, profiles, m, build, max_stages, max_share)
             for m, build in enumerate(build_us)
         ]
         for m, part in enumerate(parts):
             if not len(part):
                 model = scenario.models[m]
-                raise no_pipeline(scenario, profiles[model.name], model, build_us[m])
+                raise no_pipeline(
+                    scenario,
+                    profiles[model.name],
+                    model,
+                    build_us[m],
+                    max_stages=max_stages,
+                    max_share=max_share,
+                )
         templates = join(parts)
         before = objective
         objective = relax(templates.take(fractional_undominated(templates)), fleet).bound
@@ -118,10 +140,17 @@ def _whole(scenario: Scenario, profiles: Mapping[str, Profile], m: int, build_us
     )
 
 
-def _pipelines(scenario: Scenario, profiles: Mapping[str, Profile], m: int, build_us: float) -> Templates:
-    """All templates of model ``m``."""
+def _pipelines(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    m: int,
+    build_us: float,
+    max_stages: int,
+    max_share: int | None,
+) -> Templates:
+    """All templates of model ``m`` of at most ``max_stages`` stages and shares up to ``max_share``."""
     model = scenario.models[m]
     budget = LatencyBudget(model.latency_slo_us - margin_us(model), build_us)
     return enumerate_templates(
-        profiles[model.name], scenario.cluster, budget, max_stages=scenario.planner.max_stages, model=m
+        profiles[model.name], scenario.cluster, budget, max_stages=max_stages, max_share=max_share, model=m
     )

@@ -13,15 +13,20 @@ from typing import Literal
 
 import numpy as np
 
-from penstock.errors import BadInputError
+from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.budget import budgets, fleet_of
 from penstock.plan.columns import relax_spaces
+from penstock.plan.demand import largest_part
 from penstock.plan.plan import Plan
 from penstock.plan.planner import Planner
 from penstock.plan.pools import template_spaces
 from penstock.plan.scenario import Scenario
 from penstock.profile.table import Profile
 from penstock.result import Result
+
+MOST_RISES = 8
+WORTH_A_RISE = 1e-3
+"""The most that is served is sought in so many steps, each of at least this part."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class DeviceWorth:
-    """What one device more than ``count`` does to the objective.
+    """What one device more than the ``count`` in service does to the objective.
 
     ``objective`` is that of the plan with it; ``worth`` the improvement over the plan without, proven to lie
     within ``least`` and ``most``. ``dual``: the price in the relaxation of the fleet as it is; None for a
@@ -63,29 +68,64 @@ def aimed_at(scenario: Scenario, objective: Literal["throughput", "cost"]) -> Sc
     return scenario.model_copy(update={"planner": planner})
 
 
+def most_served(
+    scenario: Scenario, profiles: Mapping[str, Profile], planner: Planner, throughput: float
+) -> float:
+    """The largest factor of every model's weight or demand found that the cluster serves as a demand.
+
+    A plan of weights reckons with an estimate of its rate, which may lie above what whole workers come to; here
+    batches gather no faster than what is served. So ``served(factor)`` is the best throughput with batches that
+    gather at ``factor``: it rises with it, and a factor that it reaches can be demanded. From ``throughput``, the
+    objective of a plan of ``scenario``, the factor goes up while more is served than asked, else down
+    (:func:`penstock.plan.demand.largest_part`).
+    """
+
+    def served(factor: float) -> float:
+        asked = aimed_at(_demanding(scenario, factor), "throughput")
+        return factor * planner.plan(asked, profiles).objective
+
+    factor, reached = throughput, served(throughput)
+    if reached < factor:
+        asked = _demanding(scenario, factor)
+        return factor * largest_part(asked, lambda one: planner.plan(one, profiles).objective)
+    for _ in range(MOST_RISES):
+        factor, reached = reached, served(reached)
+        if reached <= factor * (1 + WORTH_A_RISE):
+            break
+    return factor
+
+
 def cost_curve(
     scenario: Scenario, profiles: Mapping[str, Profile], planner: Planner, factors: Sequence[float]
 ) -> Iterator[CostPoint]:
     """The least hourly cost of serving ``factor`` times every model's weight or demand, for each factor.
 
-    :class:`BadInputError` where a class with devices has no ``hourly_cost``,
-    :class:`penstock.errors.InfeasibleError` for a factor that the cluster cannot serve.
+    A factor that the cluster cannot serve has no point. That may happen below one that it can: where less
+    arrives, batches gather slower. :class:`BadInputError` where a class with devices has no ``hourly_cost``.
     """
     classes = scenario.cluster.device_classes.items()
     unpriced = [name for name, spec in classes if spec.count and spec.hourly_cost is None]
     if unpriced:
         raise BadInputError(f"a cost curve needs prices: give hourly_cost to {', '.join(unpriced)}.")
     for factor in factors:
-        models = [model.demanding(factor * model.weight) for model in scenario.models]
-        asked = aimed_at(scenario.model_copy(update={"models": models}), "cost")
-        result = planner.plan(asked, profiles)
+        asked = aimed_at(_demanding(scenario, factor), "cost")
+        try:
+            result = planner.plan(asked, profiles)
+        except InfeasibleError:
+            continue
         yield CostPoint(
             factor=factor,
-            rates_rps={model.name: model.weight for model in models},
+            rates_rps={model.name: model.weight for model in asked.models},
             hourly_cost=result.objective,
             bound=result.bound,
             devices=devices_of(result.solution),
         )
+
+
+def _demanding(scenario: Scenario, factor: float) -> Scenario:
+    """``scenario`` with ``factor`` times every weight or demand as the demand."""
+    models = [model.demanding(factor * model.weight) for model in scenario.models]
+    return scenario.model_copy(update={"models": models})
 
 
 def devices_of(plan: Plan) -> dict[str, int]:
@@ -115,11 +155,11 @@ def worth_of_devices(
         # The plan without the device is a plan with it: a worth below 0 is what the gap left open.
         yield DeviceWorth(
             device_class=name,
-            count=spec.count,
+            count=spec.available,
             objective=more.objective,
-            worth=max(improves * (more.objective - base.objective), 0.0),
-            least=max(improves * (more.objective - base.bound), 0.0),
-            most=max(improves * (more.bound - base.objective), 0.0),
+            worth=max(0.0, improves * (more.objective - base.objective)),
+            least=max(0.0, improves * (more.objective - base.bound)),
+            most=max(0.0, improves * (more.bound - base.objective)),
             dual=duals[name] if spec.count else None,
         )
 

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from penstock.errors import BadInputError
+from penstock.plan.margin import DEFAULT_MARGIN
 from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan, WorkerPlacement
 from penstock.plan.scenario import Scenario, ServedModel
 from penstock.profile.table import Profile
+from penstock.result import Status
 
 RELATIVE_TOLERANCE = 1e-6
 """Rates and gaps are floats that may have passed through text."""
@@ -25,6 +27,9 @@ DEMAND_TOLERANCE = 2e-6
 
 LATENCY_TOLERANCE_US = 1.0
 """Times are whole microseconds: an SLO or a margin rounded to one may be short by one."""
+
+STATUSES = tuple(status.name.lower() for status in Status)
+IMPORTED = "imported"
 
 MOST_SHOWN = 20
 
@@ -68,11 +73,26 @@ def _check_model(
     where = f"model {model.name!r}"
     if model.slo_us != served.latency_slo_us:
         yield f"{where}: slo_us {model.slo_us}, the scenario says {served.latency_slo_us}"
-    if served.margin_us is not None and model.margin_us != served.margin_us:
-        yield f"{where}: margin_us {model.margin_us}, the scenario says {served.margin_us}"
+    margin_us, says = served.margin_us, "the scenario says"
+    if margin_us is None:
+        margin_us, says = (
+            round(DEFAULT_MARGIN * served.latency_slo_us),
+            "the scenario gives none, which means",
+        )
+    if model.margin_us != margin_us:
+        yield f"{where}: margin_us {model.margin_us}, {says} {margin_us}"
     estimate = model.estimated_rps or served.estimated_rps
     if served.estimated_rps and _differs(estimate or 0.0, served.estimated_rps):
         yield f"{where}: estimated_rps {model.estimated_rps}, the scenario says {served.estimated_rps}"
+    if (
+        not served.estimated_rps
+        and served.rate_rps
+        and (estimate or 0.0) > served.rate_rps * (1 + RELATIVE_TOLERANCE)
+    ):
+        yield f"{where}: estimated_rps {model.estimated_rps}, but only {served.rate_rps} arrive"
+    most_rps = _most_rps(scenario, profile)
+    if not served.estimated_rps and (estimate or 0.0) > most_rps * (1 + RELATIVE_TOLERANCE):
+        yield f"{where}: estimated_rps {model.estimated_rps}, but the whole cluster serves at most {most_rps}"
     for p, pipeline in enumerate(model.pipelines):
         yield from _check_pipeline(
             f"{where}, pipeline {p}", pipeline, scenario, profile, model.slo_us - model.margin_us, estimate
@@ -80,6 +100,34 @@ def _check_model(
     total = sum(pipeline.rate_rps for pipeline in model.pipelines)
     if _differs(model.rate_rps, total):
         yield f"{where}: rate_rps {model.rate_rps}, its pipelines sum to {total}"
+
+
+def _most_rps(scenario: Scenario, profile: Profile) -> float:
+    """More of the model than this the whole cluster cannot serve, whatever the latency.
+
+    Block ``k`` takes at least ``work[c][k]`` device seconds of class ``c``, a whole model ``whole[c]``. With a price
+    of ``1 / whole[c]`` on a second, a request costs at least the sum over blocks of the cheapest class, and all
+    devices together have ``sum of count[c] / whole[c]`` to spend each second.
+    """
+    shares, spend = [], 0.0
+    for name, spec in scenario.cluster.device_classes.items():
+        tables = [
+            (share, table.latency_us.tolist())
+            for (device_class, share), table in profile.tables.items()
+            if device_class == name and share <= spec.max_share
+        ]
+        if not spec.available or not tables:
+            continue
+        work_us = [
+            min(time / (b * share) for share, rows in tables for b, time in enumerate(rows[k], start=1))
+            for k in range(len(profile.blocks))
+        ]
+        if sum(work_us) <= 0:
+            return math.inf
+        shares.append([time / sum(work_us) for time in work_us])
+        spend += spec.available * 1e6 / sum(work_us)
+    cost = sum(min(block) for block in zip(*shares, strict=True))
+    return spend / cost if cost > 0 else math.inf
 
 
 def _check_pipeline(
@@ -119,6 +167,11 @@ def _check_pipeline(
 def _check_shape(where: str, pipeline: PipelinePlan, scenario: Scenario, profile: Profile) -> Iterator[str]:
     """The stages exist: they chain over all blocks, on known classes, shares and batches."""
     end = 0
+    if len(pipeline.stages) > scenario.planner.max_stages:
+        yield (
+            f"{where}: {len(pipeline.stages)} stages, the scenario allows {scenario.planner.max_stages} "
+            f"(planner.max_stages)"
+        )
     for s, stage in enumerate(pipeline.stages):
         start, stop = stage.blocks
         if start != end or stop <= start:
@@ -157,7 +210,8 @@ def _check_stage(
     if stage.transfer_us != moving_us:
         yield f"{where}: transfer_us {stage.transfer_us}, the profile and bandwidth say {moving_us}"
     worker_rps = stage.batch * 1e6 / inference_us
-    neighbours = scenario.cluster.device_classes[stage.device_class].per_host * stage.share
+    spec = scenario.cluster.device_classes[stage.device_class]
+    neighbours = max(min(spec.per_host, spec.count), 1) * stage.share
     for sample_us in (samples[s], samples[s - 1] if s else 0.0):
         if sample_us > 0:
             worker_rps = min(worker_rps, 1e6 / sample_us / neighbours)
@@ -182,6 +236,8 @@ def _sample_us(stages: Sequence[StagePlan], s: int, scenario: Scenario, profile:
 
 
 def _check_proof(plan: Plan) -> Iterator[str]:
+    if plan.status not in STATUSES and not plan.status.startswith(IMPORTED):
+        yield f"status {plan.status!r}: it is {' or '.join(STATUSES)}, or says {IMPORTED!r} and from where"
     asked = {model.name: model for model in plan.scenario.models}
     ratios = [model.rate_rps / asked[model.name].weight for model in plan.models if model.name in asked]
     if not ratios:
@@ -219,16 +275,13 @@ def _check_verification(plan: Plan) -> Iterator[str]:
 
 
 def _check_demands(plan: Plan, asked: Mapping[str, ServedModel]) -> Iterator[str]:
-    """Every demand is met, and no batch gathers faster than it arrives."""
+    """Every demand is met."""
     for model in plan.models:
         demand_rps = asked[model.name].rate_rps if model.name in asked else None
         if demand_rps is None:
             continue
         if model.rate_rps < demand_rps * (1 - DEMAND_TOLERANCE):
             yield f"model {model.name!r}: rate_rps {model.rate_rps}, the scenario asks for {demand_rps}"
-        own_rps = asked[model.name].estimated_rps
-        if own_rps is None and (model.estimated_rps or 0.0) > demand_rps * (1 + RELATIVE_TOLERANCE):
-            yield f"model {model.name!r}: estimated_rps {model.estimated_rps}, but only {demand_rps} arrive"
 
 
 def _hourly_cost(plan: Plan) -> float:

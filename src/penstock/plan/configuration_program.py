@@ -26,6 +26,7 @@ from penstock.plan.program import (
     answer_of,
     group_key,
     meet_demand,
+    most_needed,
     share_out_devices,
     units_of,
 )
@@ -69,7 +70,7 @@ def _program(
             member = (column, int(templates.share[t, s]), int(workers[s]))
             uses[group_key(templates, t, s, fleet)].append(member)
     own = [np.flatnonzero(model == m) for m in range(len(fleet.weight))]
-    scaled = configurations.rate_rps / units.rate_rps[model]
+    scaled = np.minimum(configurations.rate_rps / units.rate_rps[model], most_needed(fleet))
     meet_demand(rows, fleet, own, [scaled[columns] for columns in own])
     for same_template in alternatives.values():
         rows.row(same_template, upper=1.0)

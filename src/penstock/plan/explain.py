@@ -71,7 +71,8 @@ class WhyNot:
     ``fastest`` through the class takes ``latency_us`` of ``limit_us``, the SLO less its margin; it misses by
     ``misses_by_us``, 0 where it fits. ``extra_cost``: how much dearer the best feasible pipeline through the
     class is than the model's best, at the prices of the relaxation, as a part; None where none fits, or where
-    the model does not hold the objective back. ``scarce``: the classes of that pipeline that have a price.
+    the model does not hold the objective back. ``scarce``: the classes of that pipeline that are worth more than
+    they cost, and of which no device is idle.
     """
 
     device_class: str
@@ -87,8 +88,12 @@ class WhyNot:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What binds a plan and why not otherwise; ``relaxation`` is the objective that parts of devices reach."""
+    """What binds a plan and why not otherwise; ``relaxation`` is the objective that parts of devices reach.
 
+    All worths are of the space of the planner ``penstock``, whichever ``planner`` made the plan.
+    """
+
+    planner: str
     relaxation: float
     slack: list[Slack]
     pools: list[PoolLimit]
@@ -106,6 +111,7 @@ def explain(plan: Plan, profiles: Mapping[str, Profile]) -> Explanation:
     space = _Space.of(plan, profiles)
     prices = space.relaxed(space.feasible)
     return Explanation(
+        planner=plan.planner,
         relaxation=abs(prices.bound),
         slack=list(slack(plan)),
         pools=list(pool_limits(plan)),
@@ -166,7 +172,7 @@ def _classes(plan: Plan, space: _Space, prices: Prices) -> Iterator[ClassWorth]:
         count[c] += 1
         worth = space.relaxed(space.feasible, replace(space.fleet, count=count)).bound - prices.bound
         binds = worth > NOTICEABLE * abs(prices.bound)
-        yield ClassWorth(name, spec.available, used[name], max(worth, 0.0), binds)
+        yield ClassWorth(name, spec.available, used[name], max(0.0, worth), binds)
 
 
 def _slo(plan: Plan, space: _Space, prices: Prices, m: int) -> SloWorth:
@@ -217,7 +223,7 @@ def _why_not(plan: Plan, space: _Space, prices: Prices) -> Iterator[WhyNot]:
             if len(able) and prices.rate[m] > 0:
                 best = int(able[cost[able].argmin()])
                 extra = max(float(cost[best] / prices.rate[m]) - 1.0, 0.0)
-                scarce = _scarce(plan, space.every, best, prices)
+                scarce = _scarce(plan, space, best, prices)
             yield WhyNot(
                 device_class=name,
                 idle=idle,
@@ -231,8 +237,13 @@ def _why_not(plan: Plan, space: _Space, prices: Prices) -> Iterator[WhyNot]:
             )
 
 
-def _scarce(plan: Plan, templates: Templates, row: int, prices: Prices) -> list[str]:
-    """The classes of a template that have a price."""
-    names = list(plan.scenario.cluster.device_classes)
-    classes = sorted(set(templates.device_class[row, : templates.stages[row]].tolist()))
-    return [names[c] for c in classes if prices.device[c] > 0]
+def _scarce(plan: Plan, space: _Space, row: int, prices: Prices) -> list[str]:
+    """The classes of a template that are worth more than they cost, and all in use."""
+    names, used = list(plan.scenario.cluster.device_classes), devices_of(plan)
+    classes = sorted(set(space.every.device_class[row, : space.every.stages[row]].tolist()))
+    worth = prices.device - space.fleet.device_cost
+    return [
+        names[c]
+        for c in classes
+        if worth[c] > 0 and used[names[c]] == plan.scenario.cluster.device_classes[names[c]].available
+    ]

@@ -57,12 +57,7 @@ def no_pipeline(
     )
     quickest = fastest(space)
     if not len(quickest):
-        return NoPlanError(
-            f"model {model.name!r} fits no device of the cluster: its parameters and activations at batch 1 "
-            f"pass the memory of every class, however it is cut in at most "
-            f"{max_stages or scenario.planner.max_stages} stages. Raise max_stages, or add a class with "
-            f"more memory."
-        )
+        return _too_large(model, max_stages or scenario.planner.max_stages)
     fastest_us = float(quickest.latency_us[0])
     nearest_us = nearest_slo_us(model, fastest_us)
     return NoPlanError(
@@ -74,12 +69,27 @@ def no_pipeline(
     )
 
 
+def _too_large(model: ServedModel, max_stages: int) -> NoPlanError:
+    cut, remedy = f", however it is cut in at most {max_stages} stages", "Raise max_stages"
+    if max_stages == 1:
+        cut, remedy = " where it is not cut", "Let it be cut (max_stages, and the planner penstock)"
+    return NoPlanError(
+        f"model {model.name!r} fits no device of the cluster: its parameters and activations at batch 1 pass the "
+        f"memory of every class{cut}. {remedy}, or add a class with more memory."
+    )
+
+
 def fleet_too_small(scenario: Scenario) -> NoPlanError:
     """The error for a fleet that cannot give every model one worker at each stage of some pipeline."""
     held = ", ".join(f"{spec.available} {name}" for name, spec in scenario.cluster.device_classes.items())
+    place = (
+        "a device, or a share of one"
+        if scenario.planner.share_devices
+        else "at least one whole device that no other model uses"
+    )
     return NoPlanError(
         f"the cluster ({held}) is too small for {len(scenario.models)} models: each needs, for every stage "
-        f"of one pipeline that meets its SLO, at least one whole device that no other model uses. "
+        f"of one pipeline that meets its SLO, {place}. "
         f"Add devices, drop a model, or raise an SLO so that it fits a class with devices to spare."
     )
 
@@ -108,8 +118,8 @@ def described(templates: Templates, row: int, scenario: Scenario) -> str:
         start, stop = templates.cuts[row, s : s + 2]
         share = templates.share[row, s]
         part = "" if share == 1 else f" 1/{share}"
-        stages.append(f"blocks {start}-{stop - 1} on {names[templates.device_class[row, s]]}{part}")
-    return " -> ".join(stages) + f", batch {templates.batch[row]}"
+        stages.append(f"[{start}, {stop}) on {names[templates.device_class[row, s]]}{part}")
+    return "blocks " + " -> ".join(stages) + f", batch {templates.batch[row]}"
 
 
 def _ms(duration_us: float) -> str:

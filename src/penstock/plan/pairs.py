@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
+from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
 from penstock.plan.plan import PipelinePlan
 from penstock.plan.planner import SearchLimits
@@ -51,7 +52,7 @@ def best_pipelines(
 ) -> list[PipelinePlan]:
     """The best pipelines of one model on one whole device of each of ``classes``; none where none fits."""
     known = scenario.cluster.device_classes
-    devices = {name: known[name].model_copy(update={"count": 1, "max_share": 1}) for name in classes}
+    devices = {name: _one_of(known[name]) for name in classes}
     stages = min(scenario.planner.max_stages, len(classes))
     small = scenario.model_copy(
         update={
@@ -64,6 +65,12 @@ def best_pipelines(
         return PoolPlanner(limits).plan(small, profiles).solution.models[0].pipelines
     except InfeasibleError:
         return []
+
+
+def _one_of(spec: DeviceClass) -> DeviceClass:
+    """One device in service, which shares its host's interface with as many as in the fleet."""
+    of_host = spec.interface_devices
+    return spec.model_copy(update={"count": of_host, "lost": tuple(range(1, of_host)), "max_share": 1})
 
 
 def merged(parts: Sequence[tuple[PipelinePlan, int]]) -> list[PipelinePlan]:

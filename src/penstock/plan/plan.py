@@ -104,7 +104,7 @@ class Plan(StrictModel):
     (:mod:`penstock.plan.shared_pools`).
     """
 
-    version: Literal[1] = 1
+    version: Literal[1]
     planner: str
     objective: float
     bound: float

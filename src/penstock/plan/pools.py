@@ -10,10 +10,11 @@ Where there are too many to list, they are priced instead (:mod:`penstock.plan.s
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import final
 
+from penstock.errors import InfeasibleError
 from penstock.plan.assemble import model_plans, proven
 from penstock.plan.budget import ModelBudget, budgets, fleet_of
 from penstock.plan.demand import largest_part, undecided, unmet_demand
@@ -62,10 +63,15 @@ def plan_or_advise(
 ) -> Result[Plan]:
     """As :func:`plan_templates`; the reason why there is no plan comes with the smallest changes that help."""
 
+    deadline = time.perf_counter() + limits.time_limit_s
+
     def solve(asked: Scenario) -> None:
-        budget = budgets(asked, profiles)
+        left_s = deadline - time.perf_counter()
+        if left_s <= 0.0:
+            raise undecided(asked, limits.time_limit_s)
+        budget = budgets(asked, profiles, max_stages=max_stages, max_share=max_share)
         spaces = template_spaces(asked, profiles, budget, max_stages=max_stages, max_share=max_share)
-        outcome = _search(spaces, fleet_of(asked), SearchLimits(ANY_GAP, limits.time_limit_s))
+        outcome = _search(spaces, fleet_of(asked), SearchLimits(ANY_GAP, left_s))
         if not outcome.found:
             raise fleet_too_small(asked) if outcome.excludes_all else undecided(asked, limits.time_limit_s)
 
@@ -74,7 +80,7 @@ def plan_or_advise(
             scenario, profiles, limits, planner=planner, max_stages=max_stages, max_share=max_share
         )
     except NoPlanError as reason:
-        raise advised(reason, scenario, profiles, solve) from None
+        raise advised(reason, scenario, profiles, solve, deadline) from None
 
 
 def plan_templates(
@@ -88,7 +94,8 @@ def plan_templates(
 ) -> Result[Plan]:
     """The best plan over the templates of at most ``max_stages`` stages and shares up to ``max_share``."""
     began = time.perf_counter()
-    budget = budgets(scenario, profiles)
+    deadline = began + limits.time_limit_s
+    budget = budgets(scenario, profiles, max_stages=max_stages, max_share=max_share)
     spaces = template_spaces(scenario, profiles, budget, max_stages=max_stages, max_share=max_share)
     fleet = fleet_of(scenario)
     outcome = _search(spaces, fleet, limits)
@@ -99,11 +106,14 @@ def plan_templates(
             raise fleet_too_small(scenario)
 
         def throughput(asked: Scenario) -> float:
+            left = replace(limits, time_limit_s=deadline - time.perf_counter())
+            if left.time_limit_s <= 0.0:
+                raise undecided(asked, limits.time_limit_s)
             return plan_templates(
-                asked, profiles, limits, planner=planner, max_stages=max_stages, max_share=max_share
+                asked, profiles, left, planner=planner, max_stages=max_stages, max_share=max_share
             ).objective
 
-        raise unmet_demand(scenario, largest_part(scenario, throughput))
+        raise unmet_demand(scenario, _part_or_none(scenario, throughput))
     fills = scenario.planner.fill and fleet.hourly_cost is None
     workers = fill(outcome, fleet, limits) if fills else outcome.workers
     stats = {**outcome.stats, "solve_seconds": time.perf_counter() - began}
@@ -115,6 +125,16 @@ def plan_templates(
         gap=limits.gap,
         stats=stats,
     )
+
+
+def _part_or_none(scenario: Scenario, throughput: Callable[[Scenario], float]) -> float | None:
+    """The largest part of the demand that can be served, None where the time limit ends the search for it."""
+    try:
+        return largest_part(scenario, throughput)
+    except NoPlanError:
+        raise
+    except InfeasibleError:
+        return None
 
 
 def _search(spaces: Sequence[TemplateSpace], fleet: Fleet, limits: SearchLimits) -> SearchOutcome:

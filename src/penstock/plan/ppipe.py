@@ -157,6 +157,7 @@ def _plan(file: PlanFile, scenario: Scenario, profiles: Mapping[str, Profile]) -
     bound, stats = _proof(file, objective, work_bound_rps(scenario, profiles))
     try:
         plan = Plan(
+            version=1,
             planner=file.planner,
             objective=objective,
             bound=bound,
@@ -234,7 +235,7 @@ def _stages(
         worker_rps = part.bs * US_PER_S / inference_us
         link_us = max(sample_us[index], sample_us[index + 1])
         if link_us > 0:
-            workers_on_host = share * cluster.device_classes[part.gpu].per_host
+            workers_on_host = share * cluster.device_classes[part.gpu].interface_devices
             worker_rps = min(worker_rps, US_PER_S / link_us / workers_on_host)
         workers = round(part.num_gpu * share)
         yield StagePlan(

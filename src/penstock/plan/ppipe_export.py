@@ -115,7 +115,7 @@ def _entry(plan: Plan, model: ModelPlan, profile: Profile) -> dict[str, Any]:
         "bs_same": all(len({s.batch for s in pipeline.stages}) == 1 for pipeline in model.pipelines),
         "transmit_time_us_arr": [transfer_us(n, bandwidth_gbps) for n in profile.boundary_bytes[1:-1]],
         **gathering,
-        "num_gpu_per_server_arr": [spec.per_host for spec in classes.values()],
+        "num_gpu_per_server_arr": [spec.interface_devices for spec in classes.values()],
         "force_sum_gpu_integer_per_partition": True,
         "bw_gbps": bandwidth_gbps,
         "runtime_fmt": 1,
@@ -143,7 +143,7 @@ def _partition(plan: Plan, model: str, stage: StagePlan, profile: Profile) -> di
         "gpu": stage.device_class,
         "mps": stage.share - 1,
         "bs": stage.batch,
-        "num_gpu_per_server": plan.scenario.cluster.device_classes[stage.device_class].per_host,
+        "num_gpu_per_server": plan.scenario.cluster.device_classes[stage.device_class].interface_devices,
         "num_gpu": stage.workers / stage.share,
         "lat_infer": float(stage.inference_us),
         # One sample's, where our own plans state the batch's.

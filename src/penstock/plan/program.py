@@ -159,6 +159,16 @@ def units_of(templates: Templates, fleet: Fleet) -> Units:
     return Units(fleet.weight * value, value)
 
 
+def most_needed(fleet: Fleet) -> float:
+    """More of one model than this, in units of its rate, improves no plan.
+
+    One worker may serve far more of a model of small weight or demand. Counting no more of it leaves the same plans,
+    and keeps coefficients small: else the solver takes a sliver of a worker, which rounds to none, for enough.
+    """
+    # By the unit of throughput no plan has more than as many units as there are models.
+    return SCALED_DEMAND if fleet.hourly_cost is not None else float(len(fleet.weight))
+
+
 def _cost_unit(hourly_cost: F64) -> float:
     """What all costs are whole multiples of: the solver then rounds its bound up to one. Else the largest."""
     exact = [Fraction(cost).limit_denominator(FINEST_COST) for cost in hourly_cost.tolist()]
@@ -245,11 +255,12 @@ def _integer_program(templates: Templates, fleet: Fleet, units: Units) -> tuple[
     meet_demand(rows, fleet, [np.flatnonzero(templates.model == m) for m in range(len(fleet.weight))])
     worker_column = np.full(templates.share.shape, -1, dtype=np.int64)
     uses: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
+    needed = most_needed(fleet)
     for t, s in np.argwhere(templates.device_class >= 0).tolist():
         share = int(templates.share[t, s])
         most = float(fleet.count[templates.device_class[t, s]] * share)
         column = worker_column[t, s] = rows.column(upper=most, integer=True)
-        scaled = templates.worker_rps[t, s] / units.rate_rps[templates.model[t]]
+        scaled = min(templates.worker_rps[t, s] / units.rate_rps[templates.model[t]], needed)
         rows.row([(rate[t], 1.0), (column, -scaled)], upper=0.0)
         uses[group_key(templates, t, s, fleet)].append((column, share, 1))
     share_out_devices(rows, fleet, units, uses)

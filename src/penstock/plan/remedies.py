@@ -11,6 +11,7 @@ least, and what is one below has been tried and has none.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -67,15 +68,24 @@ def advised(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     solve: Callable[[Scenario], object],
+    deadline: float,
 ) -> NoPlanError:
-    """``reason`` with the remedies found. ``solve`` raises :class:`NoPlanError` for a scenario without a plan."""
+    """``reason`` with the remedies found. ``solve`` raises :class:`NoPlanError` for a scenario without a plan.
+
+    It finds nothing after ``deadline``, by ``time.perf_counter``: remedies then hold, but may not be the smallest.
+    """
     remedies = tuple(smallest_remedies(reason, scenario, profiles, solve))
     listed = "; or ".join(remedy.described(scenario) for remedy in remedies)
-    words = (
-        f"Smallest changes that make it feasible, each solved again: {listed}."
-        if remedies
-        else "No change of SLOs and device counts that was tried makes it feasible."
-    )
+    is_cut = time.perf_counter() >= deadline
+    if remedies:
+        which = (
+            "Changes (smaller ones may do: the time limit ended the search)" if is_cut else "Smallest changes"
+        )
+        words = f"{which} that make it feasible, each solved again: {listed}."
+    elif is_cut:
+        words = "The time limit ended the search for changes that make it feasible."
+    else:
+        words = "No change of SLOs and device counts that was tried makes it feasible."
     return NoPlanError(f"{reason} {words}", nearest_slo=reason.nearest_slo, remedies=remedies)
 
 

@@ -52,8 +52,9 @@ class TemplateSpace:
     """All templates of one model on one cluster within a latency limit, unlisted.
 
     ``limit_us``: the SLO less its margin; ``build_us``: what each further sample of a batch takes to gather.
-    By unit: ``device_class``, ``share``, ``per_host``; ``span_us`` (units, blocks + 1, blocks + 1, batches), infinite
-    where a unit cannot run the span. ``sample_us`` (boundaries, classes, classes): one sample across a boundary.
+    By unit: ``device_class``, ``share``, ``per_host`` (devices that share an interface); ``span_us`` (units,
+    blocks + 1, blocks + 1, batches), infinite where a unit cannot run the span. ``sample_us`` (boundaries, classes,
+    classes): one sample across a boundary.
     """
 
     model: int
@@ -130,7 +131,9 @@ class TemplateSpace:
         bandwidth = np.array([cluster.bandwidth_gbps_of(name) for name in names])
         device_class = np.array([index for index, _ in units], dtype=np.int64)
         share = np.array([share for _, share in units], dtype=np.int64)
-        per_host = np.array([cluster.device_classes[names[index]].per_host for index, _ in units], np.int64)
+        per_host = np.array(
+            [cluster.device_classes[names[index]].interface_devices for index, _ in units], np.int64
+        )
         span_us = _spans(profile, cluster, [(names[index], share) for index, share in units])
         return cls(
             model=model,
