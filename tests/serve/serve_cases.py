@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from penstock.cluster import Cluster, DeviceClass
 from penstock.plan.placement import place
 from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
-from penstock.plan.scenario import Scenario, ServedModel
+from penstock.plan.scenario import PlannerSettings, Scenario, ServedModel
 from penstock.plan.store import save_plan
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
@@ -135,7 +135,9 @@ def write_plan(
         gap=0.0,
         status="optimal",
         stats={},
-        scenario=Scenario(version=1, cluster=cluster, models=[served]),
+        scenario=Scenario(
+            version=1, cluster=cluster, models=[served], planner=PlannerSettings(max_stages=len(spans))
+        ),
         models=models,
         placement=place(models, cluster),
     )
