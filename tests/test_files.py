@@ -15,6 +15,7 @@ from penstock.files import (
     read_json,
     read_text,
     read_yaml,
+    refuse_overwrite,
     validate,
     write_text,
     write_whole,
@@ -111,7 +112,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_what_stood_there(tmp_path: Path) -> None:
     out = tmp_path / "folder"
-    write_whole(out, lambda made: (made.mkdir(), (made / "a").write_text("old")))
+    write_whole(out, lambda made: (made.mkdir(), (made / "a").write_text("old")), folder_of=["a"])
 
     def fail(made: Path) -> None:
         made.mkdir()
@@ -119,14 +120,48 @@ def test_a_failed_write_leaves_what_stood_there(tmp_path: Path) -> None:
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
-        write_whole(out, fail, force=True)
+        write_whole(out, fail, force=True, folder_of=["a"])
     assert (out / "a").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "folder"
-    write_whole(out, lambda made: (made.mkdir(), (made / "old").touch()))
-    write_whole(out, lambda made: (made.mkdir(), (made / "new").touch()), force=True)
+    files = ["old", "new"]
+    write_whole(out, lambda made: (made.mkdir(), (made / "old").touch()), folder_of=files)
+    write_whole(out, lambda made: (made.mkdir(), (made / "new").touch()), force=True, folder_of=files)
     assert [p.name for p in out.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_never_replaces_a_folder_nor_a_folder_a_file(tmp_path: Path) -> None:
+    precious = tmp_path / "folder" / "precious.txt"
+    precious.parent.mkdir()
+    precious.touch()
+    with pytest.raises(BadInputError, match="folder: is a folder, which a file does not replace"):
+        write_text(precious.parent, "text", force=True)
+    with pytest.raises(BadInputError, match=r"precious\.txt: is a file, which a folder does not replace"):
+        write_whole(precious, lambda made: made.mkdir(), force=True, folder_of=["a"])
+    assert precious.exists()
+
+
+def test_a_folder_replaces_only_a_folder_of_its_kind(tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    out.mkdir()
+    write_whole(out, lambda made: (made.mkdir(), (made / "a.svg").touch()), force=True, folder_of=["*.svg"])
+    (out / "precious.txt").touch()
+    with pytest.raises(BadInputError, match=r"folder: holds 'precious\.txt', which .* only \*\.svg\."):
+        write_whole(out, lambda made: made.mkdir(), force=True, folder_of=["*.svg"])
+    assert sorted(p.name for p in out.iterdir()) == ["a.svg", "precious.txt"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "-", "/"])
+def test_what_names_no_output_is_refused(name: str) -> None:
+    with pytest.raises(BadInputError, match="not a name for an output"):
+        refuse_overwrite(Path(name), force=True)
+
+
+def test_an_output_below_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInputError, match=r"cannot be written: .*file is a file"):
+        refuse_overwrite(tmp_path / "file" / "new" / "plan.json", force=False)

@@ -64,7 +64,7 @@ def command(
 
     from penstock.errors import BadInputError
     from penstock.files import refuse_overwrite
-    from penstock.record import save_record
+    from penstock.record import RECORD_FILES, save_record
     from penstock.report.summary import summarise
     from penstock.serve import require_extra
 
@@ -79,7 +79,7 @@ def command(
             f"models {', '.join(models)} with {len(rates)} rates: give each model once, and one --rate for each."
         )
     if output is not None:
-        refuse_overwrite(output, force)
+        refuse_overwrite(output, force, RECORD_FILES)
     rng = np.random.default_rng(seed)
     arrivals = draw_arrivals(parse_arrivals(spec), rates, seconds, rng)
     slo_us = None if slo_ms is None else us_from_ms(slo_ms)

@@ -21,7 +21,7 @@ from penstock.profile.build import boundaries_of, build_profile, merge_classes
 from penstock.profile.catalogue import CATALOGUE, CPU_CORE, DeviceSpec, device_spec
 from penstock.profile.measure import Measurement, measure
 from penstock.profile.predict import predict, predict_operators
-from penstock.profile.store import load_profile, save_profile
+from penstock.profile.store import PROFILE_FILES, load_profile, save_profile
 from penstock.profile.table import Profile
 from penstock.profile.timing import Effort, Progress
 
@@ -113,7 +113,7 @@ def command(
     if blocks is not None and boundaries is not None:
         raise BadInputError("--boundaries gives the blocks already: leave out --blocks.")
     if not merge:
-        refuse_overwrite(output, force)
+        refuse_overwrite(output, force, PROFILE_FILES)
     kept = load_profile(output) if merge else None
     specs = [device_spec(name) for name in dict.fromkeys(predicted)]
     onnx_model = read_onnx(model)

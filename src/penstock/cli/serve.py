@@ -75,7 +75,7 @@ def command(
     """
     from penstock.files import refuse_overwrite
     from penstock.plan.store import load_plan
-    from penstock.record import save_record
+    from penstock.record import RECORD_FILES, save_record
     from penstock.serve import require_extra
 
     require_extra("penstock serve")
@@ -83,8 +83,10 @@ def command(
     from penstock.serve.server import Address, listening_socket, run_folder, serve
     from penstock.serve.spec import DISPATCH_US, OVERHEAD_US, Limits
 
-    for path in filter(None, (record, journal)):
-        refuse_overwrite(path, force)
+    if record is not None:
+        refuse_overwrite(record, force, RECORD_FILES)
+    if journal is not None:
+        refuse_overwrite(journal, force)
     loaded = load_plan(plan_path)
     classes = frozenset(loaded.plan.scenario.cluster.device_classes)
     options = ServeOptions(

@@ -22,6 +22,8 @@ from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
 HEADER = "profile.json"
 LATENCIES = "latency.csv"
+PROFILE_FILES = (HEADER, LATENCIES)
+"""What a profile's folder holds, and all that ``--force`` replaces."""
 
 # No control characters: a name stands in one cell of one line.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -102,8 +104,8 @@ def load_profile(folder: Path) -> Profile:
 def save_profile(profile: Profile, folder: Path, *, force: bool = False) -> None:
     """Write ``profile`` to ``folder``, whole or not at all; the model file is named relative to ``folder``.
 
-    Raises :class:`BadInputError` if the folder exists and ``force`` is not given, or if the profile breaks
-    a rule of the format.
+    Raises :class:`BadInputError` if the folder exists and ``force`` is not given, if it is no profile, or
+    if the profile breaks a rule of the format.
     """
     document = _document(profile, folder)
     _check_shapes(profile, folder)
@@ -115,7 +117,7 @@ def save_profile(profile: Profile, folder: Path, *, force: bool = False) -> None
         (made / HEADER).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (made / LATENCIES).write_text(table_text, encoding="utf-8")
 
-    write_whole(folder, write, force=force)
+    write_whole(folder, write, force=force, folder_of=PROFILE_FILES)
 
 
 def _assemble(document: Any, table_text: str, folder: Path) -> Profile:
