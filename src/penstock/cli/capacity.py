@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
     "--time-limit",
     "time_limit_s",
     metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=20.0,
     show_default=True,
     help="Seconds for each plan.",
 )
 @click.option(
     "--gap",
-    type=click.FloatRange(min=0, max=1),
+    type=FiniteRange(min=0, max=1),
     default=1e-3,
     show_default=True,
     help="Relative distance between plan and proven bound that is near enough.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.hold import Holding, hold_options, plan_held
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ PLANNER_NAMES = ("penstock", "np", "dart-r", "even")  # a test holds this agains
     "--time-limit",
     "time_limit_s",
     metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds after which the best plan so far is taken.",
 )
 @click.option(
     "--gap",
-    type=click.FloatRange(min=0, max=1),
+    type=FiniteRange(min=0, max=1),
     default=1e-3,
     show_default=True,
     help="Relative distance between plan and proven bound that is near enough.",

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.files import refuse_overwrite
@@ -68,7 +69,7 @@ def _boundaries(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads a worker.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Goal for the time to measure; slow models take longer.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.diff import difference_document, print_difference
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError
 
@@ -43,14 +44,14 @@ if TYPE_CHECKING:
     "--time-limit",
     "time_limit_s",
     metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds after which the best plan so far is taken, for each number of moves.",
 )
 @click.option(
     "--gap",
-    type=click.FloatRange(min=0, max=1),
+    type=FiniteRange(min=0, max=1),
     default=1e-4,
     show_default=True,
     help="Relative distance between plan and proven bound that is near enough.",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, note
 from penstock.schedule.rules import RULES
 
@@ -23,9 +24,7 @@ from penstock.schedule.rules import RULES
 )
 @click.option("--record", type=click.Path(path_type=Path), help="Write the record (a folder) at the end.")
 @click.option("--journal", type=click.Path(path_type=Path), help="Write every decision, for a replay.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop by itself after this time."
-)
+@click.option("--seconds", type=FiniteRange(min=0, min_open=True), help="Stop by itself after this time.")
 @click.option(
     "--dispatch-us", type=click.IntRange(min=0), help="What the policy takes a batch's start to cost here."
 )
