@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from penstock.errors import BadInputError
 
@@ -25,6 +25,21 @@ M = TypeVar("M", bound=BaseModel)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
 """Names that stand in URLs, file names and tables: letters, digits, and ``_ . + -`` inside."""
+
+
+def within(low: float, high: float, *, or_zero: bool = False) -> AfterValidator:
+    """A rule for a number's field: from ``low`` to ``high``, or 0 where that stands for none.
+
+    Bounds are for quantities, not for taste: what lies beyond is a slip of the pen or the unit, and would
+    reach an optimiser whose tolerances are absolute.
+    """
+
+    def check(value: float) -> float:
+        if not (low <= value <= high or (or_zero and value == 0)):
+            raise ValueError(f"must be {'0, or ' if or_zero else ''}from {low:g} to {high:g}")
+        return value
+
+    return AfterValidator(check)
 
 
 MOST_PROBLEMS = 5

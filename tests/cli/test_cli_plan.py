@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from penstock.cli.main import cli
 from penstock.plan.store import load_plan
 
 PROFILE = {
@@ -71,6 +73,26 @@ def test_json_is_one_document_with_the_proof(scenario: Path):
     assert printed["gap"] <= 1e-4
     assert printed["status"].startswith("optimal")
     assert printed["solve_seconds"] > 0
+
+
+def test_what_plan_and_replan_print_loads_as_a_plan(scenario: Path, tmp_path: Path, monkeypatch):
+    def objective_of(*arguments: str) -> float:
+        printed = CliRunner().invoke(cli, [*arguments, "--json"], catch_exceptions=False).stdout
+        Path("p.json").write_text(printed)
+        return load_plan(Path("p.json")).plan.objective
+
+    monkeypatch.chdir(tmp_path)
+    assert objective_of("plan", "scenarios/s.yaml") == pytest.approx(150.0)
+    assert objective_of("replan", "p.json", "--lost", "fast:0") == pytest.approx(100.0)
+
+
+def test_the_loss_of_every_device_is_exit_status_3(scenario: Path, tmp_path: Path):
+    penstock(scenario, "-o", tmp_path / "p.json")
+    done = penstock(
+        tmp_path / "p.json", "--lost", "fast:0", "--lost", "fast:host1", "--lost", "fast:2", verb="replan"
+    )
+    assert done.returncode == 3
+    assert "every device is lost" in done.stderr
 
 
 def test_no_plan_is_exit_status_3_with_the_nearest_slo(scenario: Path, tmp_path: Path):

@@ -93,8 +93,9 @@ def command(
     else:
         planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
         plan = planner.plan(scenario, profiles).solution
+    # What is printed is taken to be kept here, as in "penstock plan SCENARIO --json > plan.json".
+    plan = relocated(plan, scenario_path.parent, Path() if output is None else output.parent)
     if output is not None:
-        plan = relocated(plan, scenario_path.parent, output.parent)
         save_plan(plan, output, profiles, force=force)
         note(f"wrote {output}")
     if as_json:

@@ -106,8 +106,8 @@ def command(
         return
     plan = replanner.within(most_loads).solution
     found = difference(running.plan, plan)
+    plan = relocated(plan, folder, Path() if output is None else output.parent)
     if output is not None:
-        plan = relocated(plan, folder, output.parent)
         save_plan(plan, output, profiles, force=force)
         note(f"wrote {output}")
     if as_json:
