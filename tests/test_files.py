@@ -55,7 +55,7 @@ def test_json_and_yaml_errors_name_the_line(tmp_path: Path) -> None:
         ({"count": "3"}, r"count: .*valid integer \(value '3'\)\. Write a whole number without quotes"),
         ({"count": 1, "sizee": 2}, r"sizee: unknown field \(value 2\)\. Remove it"),
         ({}, r"count: required field is missing"),
-        ([1], "whole file"),
+        ([1], r"\(the whole file\): must be an object with fields \(value \[1\]\)"),
     ],
 )
 def test_validation_names_field_value_and_rule(document: object, message: str) -> None:
@@ -98,6 +98,20 @@ def test_yaml_value_without_json_form_is_refused() -> None:
 
     with pytest.raises(BadInputError, match="holds a value"):
         validate(Toy, {"count": datetime.date(2026, 1, 1)}, Path("toy.yaml"))
+
+
+def test_a_field_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "y").write_text("a:\n  b: 1\n  c: 2\n  b: 3\n")
+    with pytest.raises(BadInputError, match=r"'b' is given twice in one place\. Keep one .*line 4"):
+        read_yaml(tmp_path / "y")
+    (tmp_path / "j").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
+    with pytest.raises(BadInputError, match="j: field 'b' is given twice"):
+        read_json(tmp_path / "j")
+
+
+def test_a_field_overrides_what_is_merged_in(tmp_path: Path) -> None:
+    (tmp_path / "y").write_text("base: &base {b: 1, c: 2}\na: {<<: *base, b: 3}\n")
+    assert read_yaml(tmp_path / "y")["a"] == {"b": 3, "c": 2}
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:

@@ -69,17 +69,44 @@ def read_text(path: Path) -> str:
 def read_json(path: Path) -> Any:
     """The JSON document in ``path``; errors name the line and column."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=_fields_once)
     except json.JSONDecodeError as error:
         raise BadInputError(
             f"{path}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}."
         ) from None
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInputError(f"field {twice!r} is given twice in one place. Keep one.")
+    return fields
+
+
+class _FieldsOnce(yaml.SafeLoader):
+    """YAML's own loader keeps the last of two fields of one name; neither may be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """``node`` as a dict; :class:`yaml.constructor.ConstructorError` where a field is given twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            # "<<" merges another mapping in, which the fields beside it are meant to override.
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"field {key.value!r} is given twice in one place. Keep one"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> Any:
     """The YAML document in ``path``; errors name the line."""
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.load(read_text(path), _FieldsOnce)  # a SafeLoader
     except yaml.YAMLError as error:
         raise BadInputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
@@ -136,8 +163,21 @@ def _rule(problem: ErrorDetails, model: type[BaseModel]) -> str:
         shown = "" if isinstance(problem.get("input"), dict) else f" (value {_short(value)})"
         return f"{problem['ctx']['error']}{shown}."
     fix = _FIXES.get(kind, "Correct it.")
-    return f"{problem['msg'].removeprefix('Input ')} (value {_short(value)}). {fix}"
+    rule = _RULES.get(kind, problem["msg"].removeprefix("Input "))
+    return f"{rule.format(**problem.get('ctx', {}))} (value {_short(value)}). {fix}"
 
+
+_RULES = {
+    "string_pattern_mismatch": "is not a name as it may stand here",
+    "too_short": "needs at least {min_length}",
+    "model_type": "must be an object with fields",
+    "dict_type": "must be an object with fields",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "bool_type": "must be true or false",
+}
+"""Rules in the words of the files, where the validating library's are those of its own insides."""
 
 _FIXES = {
     "int_type": "Write a whole number without quotes or unit: the unit is in the field's name.",

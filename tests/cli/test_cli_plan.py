@@ -127,6 +127,16 @@ def test_capacity_prints_the_curve_and_the_worth_of_devices(scenario: Path):
     assert "One more device" in penstock(scenario, "--points", 1, verb="capacity").stdout
 
 
+def test_capacity_counts_devices_in_service_and_names_classes_without_latencies(scenario: Path):
+    asked = document()
+    asked["cluster"]["device_classes"] = {"fast": {"count": 3, "lost": [1]}, "unknown": {"count": 0}}
+    scenario.write_text(yaml.safe_dump(asked))
+    done = penstock(scenario, verb="capacity")
+    assert "unknown: no worth of one more, for want of its latencies" in done.stderr
+    row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["fast"])
+    assert row[:3] == ["fast", "2", "150.0000"]
+
+
 def test_a_demand_that_cannot_be_met_is_exit_status_3_with_the_part_that_can(scenario: Path):
     asked = document()
     asked["cluster"] = {"bandwidth_gbps": 10, "device_classes": {"fast": {"count": 3, "hourly_cost": 2.0}}}

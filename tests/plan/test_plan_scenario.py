@@ -66,6 +66,17 @@ def test_figures_of_a_model_out_of_range_are_refused_with_the_range(field, value
     assert str(refused.value) == f"s.yaml: models.0 ('m0').{field}: must be {bounds} (value {value!r})."
 
 
+def test_rules_are_said_in_the_words_of_the_file():
+    with pytest.raises(BadInputError, match=r"models: needs at least 1 \(value \[\]\)\. Add at least one"):
+        scenario()
+    with pytest.raises(
+        BadInputError, match=r"name: is not a name as it may stand here \(value 'a b'\)\. Use"
+    ):
+        scenario({"name": "a b"})
+    with pytest.raises(BadInputError, match="objective: must be 'throughput' or 'cost'"):
+        scenario({}, objective="speed")
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [

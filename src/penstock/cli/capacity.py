@@ -78,6 +78,10 @@ def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, a
     objective = scenario.planner.objective
     base = most if objective == "throughput" else planner.plan(aimed_at(scenario, "cost"), profiles)
     worth = list(worth_of_devices(aimed_at(scenario, objective), profiles, planner, base))
+    for name in sorted(scenario.cluster.device_classes.keys() - {one.device_class for one in worth}):
+        note(
+            f"{name}: no worth of one more, for want of its latencies in every profile, or of its hourly_cost"
+        )
     if as_json:
         print_json(
             {
@@ -121,11 +125,11 @@ def _print(
     meaning = "an hour less" if scenario.planner.objective == "cost" else f"more {unit}"
     print_table(
         f"One more device ({base.objective:.4f} without; worth {meaning}, proven within least and most)",
-        ["class", "count", "objective", "worth", "least", "most", "dual"],
+        ["class", "in service", "objective", "worth", "least", "most", "dual"],
         [
             [
                 one.device_class,
-                str(one.count),
+                str(scenario.cluster.device_classes[one.device_class].available),
                 f"{one.objective:.4f}",
                 f"{one.worth:.4f}",
                 f"{one.least:.4f}",
