@@ -95,6 +95,11 @@ def test_the_loss_of_every_device_is_exit_status_3(scenario: Path, tmp_path: Pat
     assert "every device is lost" in done.stderr
 
 
+def test_the_bound_of_device_time_is_not_called_the_space_s(scenario: Path):
+    assert "(no plan of this space passes it)" in penstock(scenario).stdout
+    assert "(of device time: no plan passes it" in penstock(scenario, "--planner", "even").stdout
+
+
 def test_no_plan_is_exit_status_3_with_the_nearest_slo(scenario: Path, tmp_path: Path):
     scenario.write_text(yaml.safe_dump(document(slo_us=30_000)))
     out = tmp_path / "p.json"
