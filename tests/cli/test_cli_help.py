@@ -87,6 +87,26 @@ def test_json_errors_are_json_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
+    [
+        ("plan", "gone.yaml", "-o"),
+        ("replan", "gone.json", "-o"),
+        ("report", "gone.json", "--figures"),
+        ("import", "ppipe", "gone", "-o"),
+    ],
+)
+def test_an_output_that_exists_is_refused_before_anything_is_read(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("kept")
+    result = penstock(*arguments, str(out))
+    assert result.returncode == 2
+    assert "out: exists already" in result.stderr
+    assert out.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "arguments",
     [("plan", "s.yaml", "--gap", "3"), ("plan",), ("simulate", "p.json", "--mode", "x"), ("frobnicate",)],
 )
 def test_usage_errors_are_json_too(arguments: tuple[str, ...]) -> None:

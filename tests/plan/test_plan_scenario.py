@@ -99,6 +99,7 @@ def test_without_demands_weights_are_as_given():
     [
         (({"rate_rps": 5.0, "weight": 2.0},), {}, "not both"),
         (({"rate_rps": 5.0}, {}), {}, "m0 give rate_rps, m1 do not"),
+        (({"weight": 1e6}, {"weight": 1e-4}), {}, r"weight of m0 \(=1e\+06\) must be at most 1e\+09 times"),
         (({"rate_rps": 0.0},), {}, "rate_rps"),
         (({"weight": 1.0},), {"objective": "cost"}, "give rate_rps to m0"),
         (({"rate_rps": 5.0},), {"objective": "cost"}, "give hourly_cost to other"),

@@ -115,7 +115,7 @@ def _print_plan(plan: Plan) -> None:
         columns = ["", "blocks", "class", "batch", "workers", "devices"]
         columns += ["infer", "transfer", "slack", "rate/s"]
         print_table(title, columns, _pools(plan, model))
-    print_table("Devices", ["class", "used", "count"], _devices(plan))
+    print_table("Devices", ["class", "used", "in service"], _devices(plan))
     if plan.verification is not None:
         how = plan.verification
         rows = [

@@ -16,6 +16,7 @@ from penstock.profile.table import Profile
 LEAST_RATE, MOST_RATE = 1e-6, 1e9
 Rate = Annotated[float, within(LEAST_RATE, MOST_RATE)]
 """Requests per second, or a share of the load in any unit."""
+MOST_WEIGHT_RATIO = 1e9
 Microseconds = Annotated[int, within(1, 10**10)]
 """A time up to some three hours."""
 
@@ -114,6 +115,17 @@ class Scenario(StrictModel):
         names = [m.name for m in self.models]
         if len(set(names)) != len(names):
             raise ValueError(f"model names must differ, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_compare(self) -> Self:
+        least, most = (choose(self.models, key=lambda model: model.weight) for choose in (min, max))
+        if most.weight > MOST_WEIGHT_RATIO * least.weight:
+            field = "weight" if least.rate_rps is None else "rate_rps"
+            raise ValueError(
+                f"{field} of {most.name} (={most.weight:g}) must be at most {MOST_WEIGHT_RATIO:g} times that of "
+                f"{least.name} (={least.weight:g}), or no tolerance tells the smaller from 0: check their units"
+            )
         return self
 
     @model_validator(mode="after")
