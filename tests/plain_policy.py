@@ -177,8 +177,8 @@ class PlainPolicy:
         ready, sender = now_us + self.dispatch_us, None
         for s in self.stages(pipeline):
             options = []
-            pool = int(self.table.pool_of_stage[s])
-            for worker in range(int(self.table.worker_first[pool]), int(self.table.worker_first[pool + 1])):
+            pool = self.pool(s)
+            for worker in pool:
                 host = int(self.table.worker_host[worker])
                 sent, transfer = ready, int(self.table.transfer_us[s, batch])
                 # A transfer of no length needs no link, so it passes through a promised span.
@@ -199,10 +199,16 @@ class PlainPolicy:
             ready, sender = end, int(self.table.worker_host[worker])
         return route
 
+    def pool(self, stage):
+        """The workers of every stage that shares its pool with ``stage``."""
+        numbers, first = self.table.stage_pool, self.table.worker_first
+        alike = [s for s, number in enumerate(numbers) if number == numbers[stage]] or [stage]
+        return [worker for s in alike for worker in range(int(first[s]), int(first[s + 1]))]
+
     def rank(self, pool, worker):
         """How many workers of the pool sit before it on its host, then the host."""
-        first, host = int(self.table.worker_first[pool]), self.table.worker_host
-        return int((host[first:worker] == host[worker]).sum()), int(host[worker])
+        host = self.table.worker_host
+        return sum(host[other] == host[worker] for other in pool if other < worker), int(host[worker])
 
     def reserve(self, route):
         sender = None

@@ -54,6 +54,34 @@ def penstock(*arguments: object, verb: str = "plan") -> subprocess.CompletedProc
     )
 
 
+def two_models(scenario: Path, memory_gb: float) -> Path:
+    """Two models of 2 GB each on the profile above, devices of ``memory_gb``."""
+    profile = {**PROFILE, "blocks": [{**block, "parameter_bytes": 10**9} for block in PROFILE["blocks"]]}
+    (scenario.parent.parent / "profiles" / "m" / "profile.json").write_text(json.dumps(profile))
+    asked = document()
+    asked["models"].append({**asked["models"][0], "name": "n"})
+    asked["cluster"]["device_classes"]["fast"]["memory_gb"] = memory_gb
+    scenario.write_text(yaml.safe_dump(asked))
+    return scenario
+
+
+def test_pools_are_shared_where_asked_for(scenario: Path, tmp_path: Path):
+    out = tmp_path / "p.json"
+    done = penstock(two_models(scenario, 4.0), "--shared-pools", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "pools      shared" in done.stdout
+    assert load_plan(out).plan.shared_pools
+
+
+def test_pools_that_do_not_fit_the_memory_are_not_shared(scenario: Path, tmp_path: Path):
+    out = tmp_path / "p.json"
+    done = penstock(two_models(scenario, 3.9), "--shared-pools", "-o", out)
+    assert done.returncode == 3
+    assert "m [0, 2), n [0, 2), 4.000 GB, it has 3.900 GB" in done.stderr
+    assert not out.exists()
+    assert penstock(scenario).returncode == 0
+
+
 def test_a_plan_is_printed_written_and_loads(scenario: Path, tmp_path: Path):
     out = tmp_path / "plans" / "p.json"
     done = penstock(scenario, "-o", out)

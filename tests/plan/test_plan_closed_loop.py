@@ -92,6 +92,43 @@ def test_looser_margins_are_tried_where_the_widest_holds_most():
     assert max(seen) == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize(
+    ("gain", "memory_gb", "shares"), [(1.1, None, True), (0.9, None, False), (1.1, 3.0, False)]
+)
+def test_pools_are_shared_where_the_judge_finds_that_to_hold_more(gain, memory_gb, shares):
+    """Pieces of 2 GB each: 3 GB hold one model, not both."""
+    profiles = {
+        name: toy_profile(name, {("fast", 1): [[10_000, 13_000]]}, parameter_bytes=2 * 10**9) for name in "ab"
+    }
+    fleet = {"fast": DeviceClass(count=8, memory_gb=memory_gb)}
+    asked = toy_scenario(fleet, [toy_model(name, 40_000) for name in "ab"])
+    seen = []
+
+    def evaluate(plan):
+        seen.append(plan.shared_pools)
+        return judge(lambda m: gain if plan.shared_pools else 1.0)(plan)
+
+    best = ChoiceSearch(Candidates(asked, profiles, 1), [1.0, 1.0], evaluate).run(
+        (ModelChoice(0.0, 0.0, 1),), rounds=1
+    )
+    assert best.planned.plan.shared_pools == shares
+    assert any(seen) == (memory_gb is None)
+    check_plan(best.planned.plan, profiles)
+
+
+def test_a_model_alone_has_nothing_to_share():
+    seen = []
+
+    def evaluate(plan):
+        seen.append(plan.shared_pools)
+        return judge(lambda m: 1.0)(plan)
+
+    ChoiceSearch(Candidates(scenario("a"), PROFILES, 1), [1.0], evaluate).run(
+        (ModelChoice(0.0, 0.0, 1),), rounds=0
+    )
+    assert not any(seen)
+
+
 def test_a_judge_that_holds_nothing_is_no_answer():
     search = ChoiceSearch(Candidates(scenario("a"), PROFILES, 1), [1.0], judge(lambda m: 0.0))
     with pytest.raises(InfeasibleError, match="no plan holds"):

@@ -16,7 +16,7 @@ from penstock.cluster import Cluster, DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.checker import check_plan
 from penstock.plan.difference import difference
-from penstock.plan.pieces import running_workers
+from penstock.plan.pieces import running_pieces
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
 from penstock.plan.pools import PoolPlanner
@@ -133,7 +133,7 @@ def contents(scenario: Scenario, name: str) -> list[Counter]:
 def best_by_trying_all(running: Plan, scenario: Scenario, profile: Profile, slo_us: int, most: int) -> float:
     """The best rate of one model of two blocks, one batch, over all contents within ``most`` loads."""
     held: dict[tuple[str, int], Counter] = {}
-    for piece, device in running_workers(running):
+    for piece, device in running_pieces(running):
         held.setdefault((piece.device_class, device), Counter())[(piece.start, piece.stop), piece.share] += 1
 
     def work_us(name: str, span: tuple[int, int], share: int) -> int:

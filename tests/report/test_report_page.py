@@ -72,6 +72,18 @@ def test_pool_use_by_hand() -> None:
     assert use.utilisation == pytest.approx(90_000 / (2 * 2_060_000))
 
 
+def test_the_use_of_a_shared_pool_is_that_of_all_its_stages() -> None:
+    """Two models of one stage and two workers each, of which the record keeps them busy for 90 ms in all."""
+    plan = toy_plan()
+    other = plan.models[0].model_copy(update={"name": "other"})
+    both = plan.model_copy(update={"models": [plan.models[0], other], "shared_pools": True})
+    record = replace(toy_record(), models=("toy", "other"))
+    (use,) = pool_uses(record, both)
+    assert use.label == "toy p0 s0: [0, 3), other p0 s0: [0, 3) on L4"
+    assert (use.batches, use.workers) == (3, 4)
+    assert use.utilisation == pytest.approx(90_000 / (4 * 2_060_000))
+
+
 def test_page_is_well_formed_and_loads_nothing() -> None:
     page = render(
         Contents("A <title>", {"pools": toy_plan()}, {"run": Run(toy_record(), toy_plan())}, ("a note",))

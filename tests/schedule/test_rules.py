@@ -79,9 +79,8 @@ def test_unknown_rule():
 
 
 def test_models_share_a_pool():
-    # Both stages of both models run on the two workers of pool 0; pool 1 is nobody's.
-    alone = [Pipeline(1, [Stage([10], [0, 0])])]
-    table = make_table([(50, alone), (50, [Pipeline(1, [Stage([20], [1])])])])
+    # The one stage of either model has a worker of its own, and takes the other's too.
+    table = make_table([(50, [Pipeline(1, [Stage([time], [0])])]) for time in (10, 20)])
     policy = ReservationPolicy(table._replace(stage_pool=np.array([0, 0])))
     for model in (0, 1, 1):
         policy.arrive(0, model, model, 50)
@@ -129,14 +128,17 @@ def test_pace_settles_at_what_is_seen_and_only_for_penstock():
 @settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=3),
+    st.lists(st.integers(0, 2), min_size=3, max_size=3),
     st.lists(st.tuples(st.integers(0, 26), st.one_of(st.integers(0, 5), st.just(NEVER_US))), max_size=60),
 )
-def test_index_names_the_worker_that_is_free_first(pools, changes):
-    policy = ReservationPolicy(make_table([(9, [Pipeline(1, [Stage([1], hosts) for hosts in pools])])]))
+def test_index_names_the_worker_that_is_free_first(stages, pools, changes):
+    table = make_table([(9, [Pipeline(1, [Stage([1], hosts) for hosts in stages])])])
+    table = table._replace(stage_pool=np.array(pools[: len(stages)]))
+    policy = ReservationPolicy(table)
     facts, held = policy.state.facts, policy.state.reservations
     for worker, free_us in changes:
         set_free(facts, held, worker % len(facts.worker_pool), free_us)
-    for pool in range(len(pools)):
-        own = range(facts.worker_first[pool], facts.worker_first[pool + 1])
+    for pool in set(pools[: len(stages)]):
+        own = np.flatnonzero(table.pool_of_worker == pool).tolist()
         expected = min(own, key=lambda w: (held.worker_free_us[w], facts.worker_rank[w]))
-        assert held.soonest[2 * facts.worker_first[pool] + 1] == expected
+        assert held.soonest[2 * facts.pool_first[pool] + 1] == expected

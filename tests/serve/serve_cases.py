@@ -24,9 +24,9 @@ WIDTH = 8
 GBPS = 10.0
 
 
-def write_skip_model(path: Path) -> Path:
+def write_skip_model(path: Path, seed: int = 7) -> Path:
     """``sum = relu(x @ a) @ b + x @ a`` and ``double = 2 x``: h = x @ a skips the middle operators."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     weights = {name: rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) for name in ("a", "b")}
     weights["two"] = np.array(2, dtype=np.float32)
     graph = helper.make_graph(
@@ -88,9 +88,41 @@ def write_plan(
     workers: int = 1,
     batch: int = 4,
     slo_us: int = 1_000_000,
+    beside: Sequence[Profile] = (),
 ) -> Path:
-    """A sound plan of one pipeline cut at ``cuts`` (block boundaries from 0 to the last), ``workers`` a stage."""
-    save_profile(profile, folder / "profile")
+    """A sound plan of a pipeline cut at ``cuts`` (block boundaries from 0 to the last), ``workers`` a stage.
+
+    Models ``beside`` it get a pipeline of the same kind; then all stages of a place share a pool.
+    """
+    profiles = [profile, *beside]
+    for one in profiles:
+        save_profile(one, folder / one.model)
+    models = [_model_plan(one, cuts, workers, batch, slo_us) for one in profiles]
+    least = min(model.rate_rps for model in models)
+    devices = workers * (len(cuts) - 1) * len(models)
+    cluster = Cluster(bandwidth_gbps=GBPS, device_classes={"gpu": DeviceClass(count=devices)})
+    served = [
+        ServedModel(name=m.name, profile=m.name, slo_us=slo_us, slo_margin=0.0, estimated_rps=m.rate_rps)
+        for m in models
+    ]
+    plan = Plan(
+        planner="by hand",
+        objective=least,
+        bound=least,
+        gap=0.0,
+        status="optimal",
+        stats={},
+        scenario=Scenario(version=1, cluster=cluster, models=served),
+        shared_pools=bool(beside),
+        models=models,
+        placement=place(models, cluster),
+    )
+    path = folder / "plan.json"
+    save_plan(plan, path)
+    return path
+
+
+def _model_plan(profile: Profile, cuts: Sequence[int], workers: int, batch: int, slo_us: int) -> ModelPlan:
     spans = list(pairwise(cuts))
     table = profile.table("gpu", 1)
     samples = [profile.boundary_bytes[stop] * 8 / (GBPS * 1e9) * 1e6 for _, stop in spans[:-1]] + [0.0]
@@ -113,31 +145,11 @@ def write_plan(
             )
         )
     rate = min(stage.rate_rps for stage in stages)
-    cluster = Cluster(bandwidth_gbps=GBPS, device_classes={"gpu": DeviceClass(count=workers * len(spans))})
-    served = ServedModel(
-        name=profile.model, profile="profile", slo_us=slo_us, slo_margin=0.0, estimated_rps=rate
+    return ModelPlan(
+        name=profile.model,
+        rate_rps=rate,
+        slo_us=slo_us,
+        margin_us=0,
+        estimated_rps=rate,
+        pipelines=[PipelinePlan(rate_rps=rate, stages=stages)],
     )
-    models = [
-        ModelPlan(
-            name=profile.model,
-            rate_rps=rate,
-            slo_us=slo_us,
-            margin_us=0,
-            estimated_rps=rate,
-            pipelines=[PipelinePlan(rate_rps=rate, stages=stages)],
-        )
-    ]
-    plan = Plan(
-        planner="by hand",
-        objective=rate,
-        bound=rate,
-        gap=0.0,
-        status="optimal",
-        stats={},
-        scenario=Scenario(version=1, cluster=cluster, models=[served]),
-        models=models,
-        placement=place(models, cluster),
-    )
-    path = folder / "plan.json"
-    save_plan(plan, path)
-    return path

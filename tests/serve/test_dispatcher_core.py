@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.schedule.journal import replay
@@ -14,6 +15,8 @@ from penstock.schedule.table import DispatchTable
 from penstock.serve.dispatcher.core import Dispatcher
 from penstock.serve.dispatcher.journal import JournalFile, read_journal
 from penstock.serve.messages import Arrive, Assign, Dropped, Failed, Hop, Readiness, StageDone, StageFailed
+from penstock.serve.rows import BatchRows
+from penstock.serve.spec import ServerSpec, StageSpec, plain_table
 from penstock.units import NEVER_US
 
 LATE_US = 1_000
@@ -82,6 +85,28 @@ def test_not_ready_before_every_stage_has_a_worker():
     assert dispatcher.worker_up(1, 0, "a") == [Readiness((False,), (1, 0))]
 
 
+def test_a_stage_is_ready_while_its_pool_has_any_worker():
+    """Both stages on one pool of two: either worker alone serves the model."""
+    table = two_stage_table()._replace(stage_pool=column(0, 0))
+    dispatcher = Dispatcher(Scripted(), table, 0, late_us=0)
+    assert dispatcher.worker_up(1, 1, "b") == [Readiness((True,), (1, 1))]
+    assert dispatcher.worker_up(2, 0, "a") == [Readiness((True,), (2, 2))]
+    assert dispatcher.worker_down(3, 1, "died")[1] == Readiness((True,), (1, 1))
+
+
+def test_rows_say_what_ran_whoever_ran_it(tmp_path):
+    """Worker 0 is planned for the first model, and runs a batch of the other's pipeline, which is its first."""
+    stages = [StageSpec(model, 0, (0, 1), "emulated", (), (), (), (0, 1)) for model in (0, 1)]
+    table = plain_table(make_table([(9, [Pipeline(1, [Stage([1], [0])])])] * 2))
+    spec = ServerSpec((), tuple(stages), ((0, 1), (0, 1)), table)
+    rows = BatchRows(spec)
+    rows.add(StageDone(5, 1, 0, 0, 1, 10, 20, 30, 4))
+    rows.save(tmp_path)
+    with np.load(tmp_path / "batches.npz") as columns:
+        found = {name: columns[name].tolist() for name in ("batch", "model", "pipeline", "stage", "worker")}
+    assert found == {"batch": [5], "model": [1], "pipeline": [0], "stage": [0], "worker": [0]}
+
+
 def test_a_dispatch_becomes_a_route():
     dispatcher, _ = running(dispatch(0, 7))
     told = dispatcher.arrive(5, Arrive(0, 7, 1, 100))
@@ -108,9 +133,9 @@ def test_a_drop_takes_the_rest_of_its_request_along():
 def test_a_batch_ends_with_its_last_stage():
     dispatcher, policy = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
-    dispatcher.stage_done(6, StageDone(0, 0, 0, 1, 5, 5, 6, 0))
+    dispatcher.stage_done(6, StageDone(0, 0, 0, 0, 1, 5, 5, 6, 0))
     assert dispatcher.in_flight == 1
-    dispatcher.stage_done(7, StageDone(0, 1, 1, 1, 6, 6, 7, 0))
+    dispatcher.stage_done(7, StageDone(0, 0, 1, 1, 1, 6, 6, 7, 0))
     assert dispatcher.in_flight == 0
     assert ("complete", 6, 0, 0) in policy.told
     assert ("complete", 7, 0, 1) in policy.told
@@ -119,8 +144,8 @@ def test_a_batch_ends_with_its_last_stage():
 def test_reports_that_overtake_each_other_reach_the_policy_in_order():
     dispatcher, policy = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
-    dispatcher.stage_done(6, StageDone(0, 1, 1, 1, 5, 5, 6, 0))
-    dispatcher.stage_done(7, StageDone(0, 0, 0, 1, 5, 5, 6, 0))
+    dispatcher.stage_done(6, StageDone(0, 0, 1, 1, 1, 5, 5, 6, 0))
+    dispatcher.stage_done(7, StageDone(0, 0, 0, 0, 1, 5, 5, 6, 0))
     completions = [call for call in policy.told if call[0] == "complete"]
     assert completions == [("complete", 6, 0, 0), ("complete", 6, 0, 1)]
     assert dispatcher.in_flight == 0
@@ -143,7 +168,7 @@ def test_a_dead_worker_takes_what_it_held_or_may_not_have_handed_on(worker, stag
     dispatcher, policy = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
     for stage in range(stages_done):
-        dispatcher.stage_done(6, StageDone(0, stage, stage, 1, 5, 5, 6, 0))
+        dispatcher.stage_done(6, StageDone(0, 0, stage, stage, 1, 5, 5, 6, 0))
     told = dispatcher.worker_down(8, worker, "died")
     up = (0, 1) if worker == 0 else (1, 0)
     assert told == [Failed(lost, worker, "died"), Readiness((False,), up)]
@@ -155,7 +180,7 @@ def test_finished_batches_are_left_to_the_gateway():
     dispatcher, _ = running(dispatch(0, 7))
     dispatcher.arrive(5, Arrive(0, 7, 1, 100))
     for stage in range(2):
-        dispatcher.stage_done(6, StageDone(0, stage, stage, 1, 5, 5, 6, 0))
+        dispatcher.stage_done(6, StageDone(0, 0, stage, stage, 1, 5, 5, 6, 0))
     assert dispatcher.worker_down(8, 1, "died")[0] == Failed((), 1, "died")
 
 

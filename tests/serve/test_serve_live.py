@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +253,46 @@ def test_record_and_journal_of_a_run(tmp_path, skip_model):
     )
     assert replay(policy, journal.events) == journal.decisions
     assert sum(len(decision.dispatches) for decision in journal.decisions) == 2
+
+
+def test_two_models_on_shared_pools(tmp_path):
+    """Either model runs on the workers of both, with its own results; record and journal stay right."""
+    profiles, paths = [], []
+    for seed, name in enumerate(("skip", "other")):
+        paths.append(write_skip_model(tmp_path / f"{name}.onnx", seed))
+        profiles.append(replace(skip_profile(paths[-1]), model=name))
+    plan = write_plan(tmp_path, profiles[0], (0, 2, 4), batch=1, slo_us=SLO_US, beside=profiles[1:])
+    files = ["--record", str(tmp_path / "record"), "--journal", str(tmp_path / "journal")]
+    x = np.random.default_rng(1).normal(size=(4, WIDTH)).astype(np.float32)
+    with LocalServer(plan, [*ALLOWANCE, "--policy", "penstock", *files]) as server:
+        assert len(children_of(server.pid)) == 2 + 4  # one worker a stage is planned for each model
+        text = ask(f"{server.url}/metrics")[2].decode()
+        assert [f'penstock_workers_up{{stage="{stage}"}} 2' in text for stage in range(4)] == [True] * 4
+        for path, profile in zip(paths, profiles, strict=True):
+            wanted = onnxruntime.InferenceSession(path).run(["double", "sum"], {"x": x})
+            result = infer(server, profile.model, "x", x)
+            for name, array in zip(("double", "sum"), wanted, strict=True):
+                np.testing.assert_allclose(result.as_numpy(name), array, rtol=1e-6, atol=1e-6)
+    record = load_record(tmp_path / "record")
+    batches = record.batches
+    assert sorted(zip(batches.model.tolist(), batches.stage.tolist(), strict=True)) == [
+        (model, stage) for model in (0, 1) for stage in (0, 1) for _ in range(4)
+    ]
+    # Workers in the plan's order: stages 0 and 1 of the first model, then of the other.
+    workers = {(m, s): set() for m in (0, 1) for s in (0, 1)}
+    for model, stage, worker in zip(batches.model, batches.stage, batches.worker, strict=True):
+        workers[int(model), int(stage)].add(int(worker))
+    assert workers[0, 0] == workers[1, 0] == {0, 2}
+    assert workers[0, 1] | workers[1, 1] <= {1, 3}
+    journal = read_journal(tmp_path / "journal")
+    policy = ReservationPolicy(
+        journal.table,
+        rule=journal.policy,
+        dispatch_us=journal.dispatch_us,
+        overhead_us=journal.overhead_us,
+    )
+    assert journal.table.pool_of_worker.tolist() == [0, 1, 0, 1]
+    assert replay(policy, journal.events) == journal.decisions
 
 
 class TestEmulated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,7 +14,7 @@ from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError
 from penstock.plan.store import load_plan
 from penstock.record import Outcome
-from penstock.serve.executor.make import make_executor
+from penstock.serve.executor.make import make_executor, make_executors
 from penstock.serve.executor.padded import PaddedExecutor
 from penstock.serve.gateway.ledger import Waiting
 from penstock.serve.gateway.metrics import ModelMetrics, prometheus_text, statistics
@@ -46,7 +47,7 @@ def test_stages_of_an_onnx_model_chain_and_forward(tmp_path):
     assert set(names(middle.forwarded)) == {"x", "h"}
     assert names(last.computed) == ["sum", "double"]
     assert last.forwarded == ()
-    assert spec.worker_stage == (0, 0, 1, 1, 2, 2)
+    assert spec.worker_stages == ((0,), (0,), (1,), (1,), (2,), (2,))
     assert first.latency_us == (0, 1_000, 1_100, 1_200, 1_300)
     assert spec.models[0].executors == ("onnxruntime",)
     assert not spec.models[0].is_emulated
@@ -66,6 +67,20 @@ def test_executors_in_a_chain_compute_what_the_whole_computes(tmp_path):
         ("sum", "double"), onnxruntime.InferenceSession(path).run(None, {"x": x}), strict=True
     ):
         np.testing.assert_allclose(tensors[name], wanted, rtol=1e-6)
+
+
+def test_workers_of_a_shared_pool_hold_each_piece_once(tmp_path):
+    """Two models of two stages on a pool a place: the workers of both hold both models' blocks."""
+    one, other = (bytes_profile(name, (24, 8, 10)) for name in ("one", "other"))
+    spec = prepared(tmp_path, one, (0, 1, 2), {"": "emulated"}, beside=[other])
+    assert spec.worker_stages == ((0, 2), (1, 3), (0, 2), (1, 3))
+    assert spec.stage_at(1, 0) == spec.stages[2]
+    executors = make_executors([spec.stages[stage] for stage in spec.worker_stages[0]])
+    assert list(executors) == [(0, (0, 1)), (1, (0, 1))]
+    # A second pipeline of the same blocks needs no second copy, but room for its larger batch.
+    narrow = msgspec.structs.replace(spec.stages[0], pipeline=1, latency_us=(0, 1))
+    (executor,) = make_executors([spec.stages[0], narrow]).values()
+    assert executor.run({}, 4)["boundary_1"].shape == (4, 8)
 
 
 def test_without_a_file_boundaries_are_bytes(tmp_path):
@@ -130,7 +145,7 @@ def test_emulated_outputs_have_the_declared_shapes():
         TensorSpec("merged", "INT64", (3, -1)),
         TensorSpec("s", "BYTES", (-1, 1)),
     )
-    stage = StageSpec(0, 0, "emulated", (), declared, (), (0, 1, 1, 1))
+    stage = StageSpec(0, 0, (0, 1), "emulated", (), declared, (), (0, 1, 1, 1))
     outputs = make_executor(stage).run({}, 2)
     assert {name: (array.shape, array.dtype.str) for name, array in outputs.items()} == {
         "y": ((2, 2), "<f4"),

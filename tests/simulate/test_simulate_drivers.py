@@ -53,7 +53,7 @@ def check_record(table, record):
 @given(data=st.data())
 def test_compiled_loop_equals_the_description(rule, data):
     """Neither the driver nor the policy of the other side is ours; without noise there is nothing to correct."""
-    table = data.draw(tables(noisy=True))
+    table = data.draw(tables(noisy=True, shared=data.draw(st.booleans())))
     arrivals = as_arrivals(data.draw(traffic(table.n_models)))
     options = {"model_names": names(table), "seed": 7}
     driven = drive(PlainPolicy(table, rule=rule), table, arrivals, **options)

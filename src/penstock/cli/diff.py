@@ -25,7 +25,7 @@ def command(before_path: Path, after_path: Path, as_json: bool) -> None:
 
     A worker stays where the same blocks of the same model are on the same share of the same device, whatever
     the batch. A piece that leaves one device and appears on another moves; the rest stop and start. Moves and
-    starts each load a piece.
+    starts each load a piece. A worker of a shared pool counts once for each piece that it holds.
 
     \b
     Example:

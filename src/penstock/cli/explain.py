@@ -75,7 +75,7 @@ def _print_pools(found: Explanation) -> None:
                 p.model,
                 p.pipeline,
                 p.stage,
-                p.device_class if p.share == 1 else f"{p.device_class} 1/{p.share}",
+                _unit(p.device_class, p.share),
                 p.workers,
                 f"{p.rate_rps:.1f}",
                 f"{p.used:.1%}",
@@ -86,6 +86,19 @@ def _print_pools(found: Explanation) -> None:
             for p in found.pools
         ],
     )
+    if found.shared_pools:
+        print_table(
+            "Shared pools",
+            ["class", "stage", "workers", "used", "serves"],
+            [
+                (_unit(p.device_class, p.share), p.place, p.workers, f"{p.used:.1%}", ", ".join(p.stages))
+                for p in found.shared_pools
+            ],
+        )
+
+
+def _unit(device_class: str, share: int) -> str:
+    return device_class if share == 1 else f"{device_class} 1/{share}"
 
 
 def _print_worths(found: Explanation, unit: str) -> None:

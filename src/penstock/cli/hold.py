@@ -86,4 +86,7 @@ def plan_held(scenario: Scenario, profiles: Mapping[str, Profile], asked: Holdin
 
 def _tell(measured: Measured) -> None:
     choice = ", ".join(f"{one.margin:g}/{one.taste:g}/{one.stages}" for one in measured.planned.choice)
-    note(f"margin/taste/stages {choice}: holds {measured.goodput_rps:.1f} requests/s per unit of weight")
+    pools = ", shared pools" if measured.planned.plan.shared_pools else ""
+    note(
+        f"margin/taste/stages {choice}{pools}: holds {measured.goodput_rps:.1f} requests/s per unit of weight"
+    )

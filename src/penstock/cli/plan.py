@@ -11,6 +11,7 @@ import click
 from penstock.cli.hold import Holding, hold_options, plan_held
 from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
+from penstock.errors import BadInputError
 
 if TYPE_CHECKING:
     from penstock.plan.plan import ModelPlan, Plan
@@ -52,6 +53,11 @@ PLANNER_NAMES = ("penstock", "np", "dart-r", "even")  # a test holds this agains
     show_default=True,
     help="Relative distance between plan and proven bound that is near enough.",
 )
+@click.option(
+    "--shared-pools",
+    is_flag=True,
+    help="Let stages of one class, share and place share their workers; refused where memory forbids.",
+)
 @hold_options
 @force_option
 @json_option
@@ -61,6 +67,7 @@ def command(
     planner_name: str,
     time_limit_s: float,
     gap: float,
+    shared_pools: bool,
     hold: float | None,
     policy: str,
     arrivals: str,
@@ -73,16 +80,21 @@ def command(
     the least hourly cost. Exit status 3: no plan exists; the reason says why, and the nearest SLO, or the part
     of the demand, that would do.
 
+    Pools are chosen without regard to --shared-pools, which says who may use them: each worker then holds every
+    piece of its pool, of all models. That helps some plans and hurts others; --hold measures both.
+
     \b
     Example:
       penstock plan scenario.yaml -o plan.json
       penstock plan scenario.yaml --planner np
+      penstock plan scenario.yaml --shared-pools -o shared.json
       penstock plan scenario.yaml --hold 0.99 --arrivals gamma:cv=4 -o plan.json
     """
     from penstock.files import refuse_overwrite
     from penstock.plan.planner import SearchLimits
     from penstock.plan.planners import PLANNERS
     from penstock.plan.scenario import load_profiles, load_scenario
+    from penstock.plan.shared_pools import with_shared_pools
     from penstock.plan.store import relocated, save_plan
 
     if output is not None:
@@ -90,10 +102,14 @@ def command(
     scenario = load_scenario(scenario_path)
     profiles = load_profiles(scenario, scenario_path.parent)
     if hold is not None:
+        if shared_pools:
+            raise BadInputError("--hold measures plans with shared pools too: leave out --shared-pools.")
         plan = plan_held(scenario, profiles, Holding(hold, policy, arrivals))
     else:
         planner = PLANNERS[planner_name](SearchLimits(gap=gap, time_limit_s=time_limit_s))
         plan = planner.plan(scenario, profiles).solution
+        if shared_pools:
+            plan = with_shared_pools(plan, profiles)
     # What is printed is taken to be kept here, as in "penstock plan SCENARIO --json > plan.json".
     plan = relocated(plan, scenario_path.parent, Path() if output is None else output.parent)
     if output is not None:
@@ -131,6 +147,8 @@ def _print_plan(plan: Plan) -> None:
     click.echo(f"objective  {plan.objective:.4f} {_unit(plan)}")
     click.echo(f"bound      {plan.bound:.4f} ({_what_bounds(plan)})")
     click.echo(f"gap        {plan.gap:.2e}, {plan.status}")
+    if plan.shared_pools:
+        click.echo("pools      shared: a worker serves every stage of its class, share and place")
     click.echo(f"solved in  {plan.stats['solve_seconds']:.2f} s")
 
 

@@ -286,7 +286,39 @@ def _check_devices(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]
             yield f"{where} is double booked: workers {names} take more than the whole of it"
         if not plan.scenario.planner.share_devices and len({(w.model, w.stage) for w in workers}) > 1:
             yield f"{where} is shared by different models or stage positions: workers {names}"
-        yield from _check_memory(where, workers, plan, profiles)
+        if not plan.shared_pools:
+            yield from _check_memory(where, workers, plan, profiles)
+    if plan.shared_pools:
+        yield from _check_pools(plan, profiles)
+
+
+def _check_pools(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]:
+    """In the share of every worker fit all pieces of its pool, each once, and the largest activation of any."""
+    pools: dict[tuple[str, int, int], list[tuple[str, StagePlan]]] = defaultdict(list)
+    for model in plan.models:
+        for pipeline in model.pipelines:
+            for place, stage in enumerate(pipeline.stages):
+                pools[stage.device_class, stage.share, place].append((model.name, stage))
+    for (device_class, share, place), held in pools.items():
+        spec = plan.scenario.cluster.device_classes.get(device_class)
+        if spec is None or spec.memory_gb is None or any(name not in profiles for name, _ in held):
+            continue  # unlimited, or reported with the models
+        pieces = {(name, *stage.blocks) for name, stage in held}
+        total = sum(b.parameter_bytes for name, i, j in pieces for b in profiles[name].blocks[i:j])
+        total += max(
+            (
+                stage.batch * block.peak_activation_bytes
+                for name, stage in held
+                for block in profiles[name].blocks[slice(*stage.blocks)]
+            ),
+            default=0,
+        )
+        if total * share > spec.memory_gb * 1e9:
+            names = ", ".join(f"{name} [{i}, {j})" for name, i, j in sorted(pieces))
+            yield (
+                f"the shared pool on 1/{share} of {device_class}, stage {place}, is out of memory: each worker holds "
+                f"{names}, {total / 1e9:.3f} GB, it has {spec.memory_gb / share:.3f} GB"
+            )
 
 
 def _check_memory(

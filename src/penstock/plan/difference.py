@@ -5,6 +5,7 @@ device. Of the others, one piece that leaves a device and the same piece that ap
 *move*; what is left *stops* or *starts*. A move and a start each load a piece on a device that did not
 hold it: together they are the *loads*, the cost of the change. Pairing as many as can be makes moves a
 maximum and starts a minimum; their sum does not depend on the pairing. Moves within a host come first.
+A worker of a shared pool counts once for each piece that it holds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from penstock.plan.capacity import devices_of
-from penstock.plan.pieces import Piece, Running, running_workers
+from penstock.plan.pieces import Piece, Running, running_pieces
 from penstock.plan.plan import Plan
 
 
@@ -65,7 +66,7 @@ class PlanDifference:
 
 def difference(before: Plan, after: Plan) -> PlanDifference:
     """What changes from ``before`` to ``after``. Devices are the same where class and number are."""
-    old, new = Counter(running_workers(before)), Counter(running_workers(after))
+    old, new = Counter(running_pieces(before)), Counter(running_pieces(after))
     stays = sorted((old & new).elements())
     moves, starts, stops = _paired(old - new, new - old, _per_host(after))
     return PlanDifference(stays, moves, starts, stops, _rates(before, after), _devices(before, after))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal
 
@@ -10,23 +10,18 @@ import numpy as np
 
 from penstock.cluster import Cluster
 from penstock.plan.plan import PipelinePlan, Plan, StagePlan
+from penstock.plan.shared_pools import stage_pools
 from penstock.profile.table import Profile
-from penstock.schedule.table import I64, DispatchTable
+from penstock.schedule.table import I64, NO_SHARING, DispatchTable
 from penstock.units import transfer_us, whole_us
 
 
-def dispatch_table(
-    plan: Plan, profiles: Mapping[str, Profile], *, shared_pools: bool = False
-) -> DispatchTable:
+def dispatch_table(plan: Plan, profiles: Mapping[str, Profile]) -> DispatchTable:
     """The dispatch table of ``plan``; ``profiles`` by model name.
 
     Workers are numbered as in the placement. Hosts and devices are numbered densely over those that hold
     a worker, class by class. Rows end at the largest planned batch of the plan; where a table ends before,
     they are continued with its last value, which no policy reaches.
-
-    With ``shared_pools`` the stages of one device class, share and place in their pipelines share their workers,
-    whatever their models; workers are then numbered pool by pool. Such a worker holds the blocks of all of them,
-    which the plan's memory limit does not count.
     """
     pipelines = [(model.name, pipeline) for model in plan.models for pipeline in model.pipelines]
     widest = max(stage.batch for _, pipeline in pipelines for stage in pipeline.stages)
@@ -41,7 +36,7 @@ def dispatch_table(
     moves = [
         row for name, pipeline in pipelines for row in _transfers(pipeline, profiles[name], cluster, widest)
     ]
-    table = DispatchTable(
+    return DispatchTable(
         slo_us=np.array([model.slo_us for model in plan.models], dtype=np.int64),
         pipeline_first=_first(len(model.pipelines) for model in plan.models),
         stage_first=_first(len(pipeline.stages) for _, pipeline in pipelines),
@@ -52,24 +47,7 @@ def dispatch_table(
         transfer_us=np.array(moves, dtype=np.int64),
         worker_host=_dense(plan, "host"),
         worker_device=_dense(plan, "device"),
-    )
-    if not shared_pools:
-        return table
-    kinds = [(s.device_class, s.share, place) for _, p in pipelines for place, s in enumerate(p.stages)]
-    return sharing(table, kinds)
-
-
-def sharing(table: DispatchTable, kinds: Sequence[Hashable]) -> DispatchTable:
-    """``table`` with one pool for all stages of a kind, in the order in which the kinds come up."""
-    number = {kind: pool for pool, kind in enumerate(dict.fromkeys(kinds))}
-    stage_pool = np.array([number[kind] for kind in kinds], dtype=np.int64)
-    worker_pool = np.repeat(stage_pool, np.diff(table.worker_first))
-    order = np.argsort(worker_pool, kind="stable")
-    return table._replace(
-        worker_first=_first(np.bincount(worker_pool).tolist()),
-        worker_host=table.worker_host[order],
-        worker_device=table.worker_device[order],
-        stage_pool=stage_pool,
+        stage_pool=np.array(stage_pools(plan), dtype=np.int64) if plan.shared_pools else NO_SHARING,
     )
 
 

@@ -24,7 +24,7 @@ from penstock.plan.dominance import fractional_undominated
 from penstock.plan.infeasible import described, nearest_slo_us
 from penstock.plan.plan import Plan
 from penstock.plan.program import Fleet, Prices, relax
-from penstock.plan.slack import PoolLimit, Slack, pool_limits, slack
+from penstock.plan.slack import PoolLimit, SharedPool, Slack, pool_limits, shared_pools, slack
 from penstock.plan.templates import F64, I64, LatencyBudget, Templates, enumerate_templates, join
 from penstock.profile.table import Profile
 from penstock.units import NEVER_US
@@ -92,6 +92,7 @@ class Explanation:
     relaxation: float
     slack: list[Slack]
     pools: list[PoolLimit]
+    shared_pools: list[SharedPool]
     classes: list[ClassWorth]
     slos: list[SloWorth]
     why_not: list[WhyNot]
@@ -108,6 +109,7 @@ def explain(plan: Plan, profiles: Mapping[str, Profile]) -> Explanation:
         relaxation=abs(prices.bound),
         slack=list(slack(plan)),
         pools=list(pool_limits(plan)),
+        shared_pools=list(shared_pools(plan)),
         classes=list(_classes(plan, space, prices)),
         slos=[_slo(plan, space, prices, m) for m in range(len(space.budgets))],
         why_not=list(_why_not(plan, space, prices)),

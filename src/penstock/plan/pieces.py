@@ -1,7 +1,7 @@
 """Pieces: what a worker holds in memory, apart from where it sits and in which pipeline it serves.
 
 Two workers with equal pieces can stand in for each other without loading anything, whatever their batch
-and their pipeline.
+and their pipeline. A worker holds one piece, or, where the plan shares its pools, all of its pool.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from penstock.plan.plan import Plan
+from penstock.plan.shared_pools import PoolStage, pools_of
 
 
 class Piece(NamedTuple):
@@ -30,21 +31,25 @@ class Piece(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A piece loaded on a device, which counts from 0 within the piece's device class."""
+    """A piece that a worker holds, and the worker's device, which counts from 0 within the piece's device class."""
 
     piece: Piece
     device: int
 
 
-def running_workers(plan: Plan) -> list[Running]:
-    """Every worker of ``plan``, in worker order."""
-    models = {model.name: model for model in plan.models}
-    workers = []
-    for worker in plan.placement:
-        pipeline = models[worker.model].pipelines[worker.pipeline]
-        start, stop = pipeline.stages[worker.stage].blocks
-        piece = Piece(
-            worker.model, start, stop, pipeline.stages[-1].blocks[1], worker.device_class, worker.share
-        )
-        workers.append(Running(piece, worker.device))
-    return workers
+def running_pieces(plan: Plan) -> list[Running]:
+    """Every piece of every worker of ``plan``, in worker order."""
+    blocks = {model.name: model.pipelines[0].stages[-1].blocks[1] for model in plan.models}
+    held: dict[tuple[str, int, int], tuple[Piece, ...]] = {}
+    for pool in pools_of(plan):
+        pieces = tuple(dict.fromkeys(_piece(stage, blocks[stage.model]) for stage in pool.stages))
+        held |= {(stage.model, stage.pipeline, stage.place): pieces for stage in pool.stages}
+    return [
+        Running(piece, worker.device)
+        for worker in plan.placement
+        for piece in held[worker.model, worker.pipeline, worker.stage]
+    ]
+
+
+def _piece(stage: PoolStage, blocks: int) -> Piece:
+    return Piece(stage.model, *stage.plan.blocks, blocks, stage.plan.device_class, stage.plan.share)

@@ -99,7 +99,9 @@ class Plan(StrictModel):
     """Pipelines of every model on a cluster, with the proof of how good they are.
 
     ``objective`` and ``bound``: least rate / weight over models, in requests per second; ``gap`` relative.
-    Profile paths in ``scenario`` are relative to the plan's own file.
+    Profile paths in ``scenario`` are relative to the plan's own file. ``shared_pools``: stages of one device class,
+    share and place in their pipelines share their workers, each of which holds all that the pool serves
+    (:mod:`penstock.plan.shared_pools`).
     """
 
     version: Literal[1] = 1
@@ -110,6 +112,7 @@ class Plan(StrictModel):
     status: str
     stats: dict[str, float | int | str]
     scenario: Scenario
+    shared_pools: bool = False
     models: list[ModelPlan]
     placement: list[WorkerPlacement]
     verification: Verification | None = None

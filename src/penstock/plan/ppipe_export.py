@@ -50,9 +50,14 @@ def artifact_name(plan: Plan) -> str:
 def plan_document(plan: Plan, profiles: Mapping[str, Profile]) -> list[dict[str, Any]]:
     """One entry a model, with the artifact's field names; ``profiles`` by model name.
 
-    Raises :class:`BadInputError` for what the format cannot say: classes of unlike bandwidth, and devices
+    Raises :class:`BadInputError` for what the format cannot say: classes of unlike bandwidth, and pools or devices
     shared by different stages or models.
     """
+    if plan.shared_pools:
+        raise BadInputError(
+            "the plan's stages share their pools, but in the artifact's format every stage has workers of its own. "
+            "Plan again without --shared-pools."
+        )
     _refuse_shared_devices(plan)
     entries = [_entry(plan, model, profiles[model.name]) for model in plan.models]
     # The solver's record is the whole plan's: its own files keep it with the first model.

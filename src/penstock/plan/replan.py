@@ -20,7 +20,7 @@ from penstock.plan.assemble import model_plans, proven
 from penstock.plan.budget import ModelBudget, budgets, fleet_of
 from penstock.plan.device_uses import layouts
 from penstock.plan.difference import difference
-from penstock.plan.pieces import running_workers
+from penstock.plan.pieces import running_pieces
 from penstock.plan.plan import Plan
 from penstock.plan.planner import SearchLimits
 from penstock.plan.pools import PoolPlanner, template_spaces
@@ -81,8 +81,16 @@ class Replanner:
     def of(
         cls, running: Plan, scenario: Scenario, profiles: Mapping[str, Profile], limits: SearchLimits
     ) -> Replanner:
-        """Enumerate once what every number of loads needs; :class:`InfeasibleError` where there is no plan."""
-        known = layouts(running_workers(running), scenario, profiles)
+        """Enumerate once what every number of loads needs; :class:`InfeasibleError` where there is no plan.
+
+        Raises :class:`BadInputError` for a running plan that shares its pools.
+        """
+        if running.shared_pools:
+            raise BadInputError(
+                "the running plan shares its pools, but replanning moves workers that hold one piece each. Plan anew "
+                "with 'penstock plan', and see what changes with 'penstock diff'."
+            )
+        known = layouts(running_pieces(running), scenario, profiles)
         fresh = PoolPlanner(limits).plan(scenario, profiles)
         # The same workers, in the places that need the fewest loads.
         cost = fresh.objective if scenario.planner.objective == "cost" else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penstock.plan.plan import ModelPlan, PipelinePlan, Plan
+from penstock.plan.shared_pools import pools_of
 from penstock.units import US_PER_S
 
 
@@ -27,8 +28,9 @@ class Slack:
 
 @dataclass(frozen=True)
 class PoolLimit:
-    """What limits a pool. ``rate_rps`` is what it sustains, ``used`` the share of that its pipeline takes.
+    """What limits a stage's own workers, in a shared pool or not.
 
+    ``rate_rps`` is what they sustain, ``used`` the share of that which the pipeline takes.
     ``limited_by``: its workers' inference, or the interface of their hosts; ``inference_rps`` is what the pool
     would sustain on a network without limits.
     """
@@ -43,6 +45,42 @@ class PoolLimit:
     used: float
     limited_by: Literal["inference", "interface"]
     inference_rps: float
+
+
+@dataclass(frozen=True)
+class SharedPool:
+    """A pool of several stages: ``used`` is the share of its workers' time that the plan's rates take."""
+
+    device_class: str
+    share: int
+    place: int
+    workers: int
+    stages: tuple[str, ...]
+    used: float
+
+
+def shared_pools(plan: Plan) -> Iterator[SharedPool]:
+    """The pools of ``plan`` that serve several stages, by the first of them."""
+    rates = {model.name: [pipeline.rate_rps for pipeline in model.pipelines] for model in plan.models}
+    for pool in pools_of(plan):
+        if len(pool.stages) < 2:
+            continue
+        first = pool.stages[0]
+        busy = sum(
+            rates[stage.model][stage.pipeline] / stage.plan.rate_rps * stage.plan.workers
+            for stage in pool.stages
+        )
+        yield SharedPool(
+            device_class=first.plan.device_class,
+            share=first.plan.share,
+            place=first.place,
+            workers=pool.workers,
+            stages=tuple(
+                f"{stage.model} p{stage.pipeline} [{stage.plan.blocks[0]}, {stage.plan.blocks[1]})"
+                for stage in pool.stages
+            ),
+            used=busy / pool.workers,
+        )
 
 
 def slack(plan: Plan) -> Iterator[Slack]:

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from penstock.errors import BadInputError
 from penstock.plan.plan import Plan
+from penstock.plan.shared_pools import Pool, PoolStage, pools_of
 from penstock.record import Record
+
+MOST_NAMED = 3
+"""Stages of a shared pool that its label names."""
 
 
 @dataclass(frozen=True)
 class PoolUse:
     """One pool over a record: the share of its workers' time spent on batches, and the mean batch size."""
 
-    model: str
-    pipeline: int
-    stage: int
-    device_class: str
-    blocks: tuple[int, int]
-    workers: int
+    pool: Pool
     batches: int
     mean_batch: float
     utilisation: float
 
     @property
+    def workers(self) -> int:
+        """How many workers the pool has."""
+        return self.pool.workers
+
+    @property
     def label(self) -> str:
-        """A short name for tables and axes."""
-        start, stop = self.blocks
-        return f"{self.model} p{self.pipeline} s{self.stage}: [{start}, {stop}) on {self.device_class}"
+        """A short name for tables and axes: the stages that the pool serves."""
+        stages = self.pool.stages
+        named = ", ".join(_named(stage) for stage in stages[:MOST_NAMED])
+        more = f" and {len(stages) - MOST_NAMED} more" if len(stages) > MOST_NAMED else ""
+        return f"{named}{more} on {stages[0].plan.device_class}"
+
+
+def _named(stage: PoolStage) -> str:
+    start, stop = stage.plan.blocks
+    return f"{stage.model} p{stage.pipeline} s{stage.place}: [{start}, {stop})"
 
 
 def pool_uses(record: Record, plan: Plan) -> list[PoolUse]:
@@ -47,33 +59,22 @@ def pool_uses(record: Record, plan: Plan) -> list[PoolUse]:
         return []
     start_us = int(record.requests.arrival_us.min())
     window_us = max(int(batches.end_us.max()) - start_us, 1)
-    return [_pool_use(record, pool, window_us) for pool in _pools(plan)]
+    return [_pool_use(record, pool, window_us) for pool in pools_of(plan)]
 
 
-def _pools(plan: Plan) -> Iterator[PoolUse]:
-    """Every pool of the plan, unused as yet."""
-    for model in plan.models:
-        for p, pipeline in enumerate(model.pipelines):
-            for s, stage in enumerate(pipeline.stages):
-                yield PoolUse(model.name, p, s, stage.device_class, stage.blocks, stage.workers, 0, 0.0, 0.0)
-
-
-def _pool_use(record: Record, pool: PoolUse, window_us: int) -> PoolUse:
+def _pool_use(record: Record, pool: Pool, window_us: int) -> PoolUse:
     batches = record.batches
-    rows = (
-        (batches.model == record.models.index(pool.model))
-        & (batches.pipeline == pool.pipeline)
-        & (batches.stage == pool.stage)
-    )
+    rows = np.zeros(len(batches.batch), dtype=np.bool_)
+    for stage in pool.stages:
+        rows |= (
+            (batches.model == record.models.index(stage.model))
+            & (batches.pipeline == stage.pipeline)
+            & (batches.stage == stage.place)
+        )
     busy_us = int((batches.end_us - batches.start_us)[rows].sum())
     count = int(rows.sum())
     return PoolUse(
-        pool.model,
-        pool.pipeline,
-        pool.stage,
-        pool.device_class,
-        pool.blocks,
-        pool.workers,
+        pool,
         batches=count,
         mean_batch=float(batches.size[rows].mean()) if count else 0.0,
         utilisation=busy_us / (window_us * pool.workers),

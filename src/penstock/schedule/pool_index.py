@@ -2,7 +2,7 @@
 
 The tree of a pool of n workers has nodes 1 .. 2n - 1; the children of node i are 2i and 2i + 1, and worker k of
 the pool is leaf n + k. Every node names the worker below it that is free first, by (free, rank). The pool's
-nodes lie in ``soonest`` from twice its first worker on; node 0 is not used.
+nodes lie in ``soonest`` from twice its ``pool_first`` on; node 0 is not used.
 """
 
 # mypy: disable-error-code=no-any-return
@@ -16,11 +16,11 @@ from penstock.schedule.state import Facts, Reservations
 @kernel
 def build(facts: Facts, held: Reservations) -> None:
     """Make the index of every pool from ``worker_free_us``."""
-    for pool in range(len(facts.worker_first) - 1):
-        first = facts.worker_first[pool]
-        workers = facts.worker_first[pool + 1] - first
+    for pool in range(len(facts.pool_first) - 1):
+        first = facts.pool_first[pool]
+        workers = facts.pool_first[pool + 1] - first
         for place in range(workers):
-            held.soonest[2 * first + workers + place] = first + place
+            held.soonest[2 * first + workers + place] = facts.pool_worker[first + place]
         for node in range(workers - 1, 0, -1):
             _play(facts, held, 2 * first, node)
 
@@ -32,8 +32,8 @@ def set_free(facts: Facts, held: Reservations, worker: int, free_us: int) -> Non
         return
     held.worker_free_us[worker] = free_us
     pool = facts.worker_pool[worker]
-    first = facts.worker_first[pool]
-    node = (facts.worker_first[pool + 1] - first + worker - first) // 2
+    first = facts.pool_first[pool]
+    node = (facts.pool_first[pool + 1] - first + facts.worker_place[worker] - first) // 2
     while node > 0:
         _play(facts, held, 2 * first, node)
         node //= 2

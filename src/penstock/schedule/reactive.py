@@ -47,8 +47,14 @@ def make_reactive_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_
     """The facts of ``table`` for a driver that takes ``dispatch_us`` a batch and stage, ``overhead_us`` a request.
 
     ``later_us`` holds the root of the summed squares of ``p99 - median`` from the stage on, as the guard of the
-    reservation policy does. Raises :class:`BadInputError` for a negative cost.
+    reservation policy does. Raises :class:`BadInputError` for a negative cost, and where stages share pools: each
+    pool here has the queue of one stage.
     """
+    if table.shares_pools:
+        raise BadInputError(
+            "the reactive policy has a queue for each stage, but the plan's stages share their pools. Use another "
+            "policy, or a plan made without --shared-pools."
+        )
     if dispatch_us < 0 or overhead_us < 0:
         raise BadInputError(
             f"dispatch_us (={dispatch_us}) and overhead_us (={overhead_us}) must be >= 0: correct the sign."

@@ -57,18 +57,21 @@ def make_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int =
         work[pipeline] = table.latency_us[stages].sum(axis=0) + table.transfer_us[stages].sum(axis=0)
         spread = (table.p99_us[stages] - table.latency_us[stages]).astype(np.float64)
         guard[pipeline] = np.ceil(np.sqrt((spread**2).sum(axis=0))) + overhead_us
-    pool = np.repeat(np.arange(len(table.worker_first) - 1), np.diff(table.worker_first))
+    pool = table.pool_of_worker
+    pool_worker = np.argsort(pool, kind="stable")
     return Facts(
         pipeline_first=table.pipeline_first,
         stage_first=table.stage_first,
-        worker_first=table.worker_first,
         stage_pool=table.pool_of_stage,
         pipeline_batch=table.pipeline_batch,
         latency_us=table.latency_us,
         transfer_us=table.transfer_us,
         worker_host=table.worker_host,
         worker_pool=pool,
+        worker_place=np.argsort(pool_worker),
         worker_rank=_ranks(table.worker_host, pool),
+        pool_first=np.searchsorted(pool[pool_worker], np.arange(pool.max() + 2)),
+        pool_worker=pool_worker,
         host_first=np.searchsorted(np.sort(table.worker_host), np.arange(table.n_hosts + 1)),
         host_worker=np.argsort(table.worker_host, kind="stable"),
         work_us=work,

@@ -84,8 +84,8 @@ def _search(
 ) -> None:
     """Walk the pool's index from the worker that is free first, leaving out what cannot win."""
     soonest, path = held.soonest, held.path
-    first = facts.worker_first[pool]
-    workers = facts.worker_first[pool + 1] - first
+    first = facts.pool_first[pool]
+    workers = facts.pool_first[pool + 1] - first
     path[0] = 1
     depth = 1
     while depth > 0:

@@ -27,19 +27,22 @@ class Facts(NamedTuple):
     what a prediction must stay ahead of the deadline. ``least_us`` (models,): the least sum of the two over
     pipelines and batches. ``dispatch_us`` (1,): from decision to the start on an idle worker. ``worker_pool``,
     ``worker_rank`` (workers,): the pool, and the order in which equally idle workers are taken. The workers of
-    host h are ``host_worker[host_first[h] : host_first[h + 1]]``.
+    pool p are ``pool_worker[pool_first[p] : pool_first[p + 1]]``, and ``worker_place`` (workers,) is where each is in
+    there; those of host h are ``host_worker[host_first[h] : host_first[h + 1]]``.
     """
 
     pipeline_first: I64
     stage_first: I64
-    worker_first: I64
     stage_pool: I64
     pipeline_batch: I64
     latency_us: I64
     transfer_us: I64
     worker_host: I64
     worker_pool: I64
+    worker_place: I64
     worker_rank: I64
+    pool_first: I64
+    pool_worker: I64
     host_first: I64
     host_worker: I64
     work_us: I64

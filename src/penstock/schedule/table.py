@@ -1,7 +1,7 @@
 """A plan as plain arrays: all that a policy, the simulator and the dispatcher know of the fleet.
 
 Indices are dense and global: models, pipelines, stages, workers, hosts. A model's pipelines, a pipeline's
-stages and a stage's workers are each contiguous, so a ``*_first`` array of length n + 1 delimits them.
+stages and a stage's own workers are each contiguous, so a ``*_first`` array of length n + 1 delimits them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class DispatchTable(NamedTuple):
 
     - ``slo_us`` (models,)
     - ``pipeline_first`` (models + 1,): model m has pipelines ``pipeline_first[m] .. pipeline_first[m + 1] - 1``
-    - ``stage_first`` (pipelines + 1,), ``worker_first`` (pools + 1,)
+    - ``stage_first`` (pipelines + 1,), ``worker_first`` (stages + 1,)
     - ``pipeline_batch`` (pipelines,): planned batch
     - ``latency_us`` (stages, max batch + 1): median of a batch; column 0 unused
     - ``p99_us`` the same shape; equals ``latency_us`` where no distribution is known
@@ -30,8 +30,8 @@ class DispatchTable(NamedTuple):
       first stage is 0
     - ``worker_host`` (workers,): the host whose up- and downlink the worker uses
     - ``worker_device`` (workers,): physical device, for utilisation
-    - ``stage_pool`` (stages,): the pool whose workers serve the stage; empty where every stage has a pool
-      of its own, in order
+    - ``stage_pool`` (stages,): stages with the same number share a pool: a worker of one serves all of them;
+      empty where every stage has a pool of its own
     """
 
     slo_us: I64
@@ -52,9 +52,19 @@ class DispatchTable(NamedTuple):
         return len(self.slo_us)
 
     @property
+    def shares_pools(self) -> bool:
+        """Whether stages may share a pool."""
+        return len(self.stage_pool) > 0
+
+    @property
     def pool_of_stage(self) -> I64:
         """The pool of every stage, (stages,)."""
-        return self.stage_pool if len(self.stage_pool) else np.arange(self.stage_first[-1])
+        return self.stage_pool if self.shares_pools else np.arange(self.stage_first[-1])
+
+    @property
+    def pool_of_worker(self) -> I64:
+        """The pool of every worker, that of its own stage: (workers,)."""
+        return np.repeat(self.pool_of_stage, np.diff(self.worker_first))
 
     @property
     def n_workers(self) -> int:

@@ -25,9 +25,13 @@ class Arrive(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class StageDone(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Worker to dispatcher: a batch left a stage; times as in :class:`penstock.record.Batches`."""
+    """Worker to dispatcher: a batch left a stage; times as in :class:`penstock.record.Batches`.
+
+    ``pipeline`` counts over the plan, ``stage`` within the pipeline.
+    """
 
     batch: int
+    pipeline: int
     stage: int
     worker: int
     size: int
@@ -73,7 +77,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class Readiness(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """Dispatcher to gateway: whether each model has a whole pipeline; how many workers each stage has."""
+    """Dispatcher to gateway: whether each model has a whole pipeline; how many workers can serve each stage."""
 
     models: tuple[bool, ...]
     workers_up: tuple[int, ...]
@@ -90,11 +94,13 @@ class TensorHeader(msgspec.Struct, frozen=True, array_like=True):
 class BatchHeader(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """To a worker, and with ``stage == len(route)`` to the gateway: a batch and its tensors.
 
+    ``pipeline``, over the plan, and ``stage`` within it say what is to run: a worker may hold several stages.
     Tensor after tensor, each in ``len(parts)`` frames; of several parts, part p holds ``parts[p]`` leading
     rows. ``compute_us`` adds up the stages' execution so far.
     """
 
     batch: int
+    pipeline: int
     route: tuple[Hop, ...]
     stage: int
     size: int

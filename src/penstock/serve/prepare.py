@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +11,7 @@ from penstock.errors import BadInputError
 from penstock.plan.dispatch import dispatch_table
 from penstock.plan.plan import ModelPlan, Plan, StagePlan
 from penstock.profile.table import Profile
+from penstock.schedule.table import DispatchTable
 from penstock.serve.boundaries import Boundaries, boundaries_of
 from penstock.serve.spec import (
     DISPATCH_US,
@@ -80,11 +80,10 @@ def prepare(plan: Plan, profiles: Mapping[str, Profile], options: ServeOptions, 
                 latency_us = table.latency_us[len(stages), : stage.batch + 1].tolist()
                 stages.append(_stage(writer, options, stage, (index, position), tuple(latency_us)))
         models.append(_model(model, cuts, stages, index))
-    widths = (stage.workers for model in plan.models for p in model.pipelines for stage in p.stages)
     return ServerSpec(
         models=tuple(models),
         stages=tuple(stages),
-        worker_stage=tuple(chain.from_iterable([s] * workers for s, workers in enumerate(widths))),
+        worker_stages=_worker_stages(table),
         table=plain_table(table),
         limits=options.limits,
         dispatch_us=options.dispatch_us,
@@ -93,6 +92,14 @@ def prepare(plan: Plan, profiles: Mapping[str, Profile], options: ServeOptions, 
         policy=options.policy,
         keep_record=options.keep_record,
     )
+
+
+def _worker_stages(table: DispatchTable) -> tuple[tuple[int, ...], ...]:
+    """The stages that every worker serves: those that share its pool."""
+    served: dict[int, tuple[int, ...]] = {}
+    for stage, pool in enumerate(table.pool_of_stage.tolist()):
+        served[pool] = (*served.get(pool, ()), stage)
+    return tuple(served[pool] for pool in table.pool_of_worker.tolist())
 
 
 class _StageWriter:
@@ -124,6 +131,7 @@ def _stage(
     return StageSpec(
         model=place[0],
         pipeline=place[1],
+        blocks=stage.blocks,
         executor=kind,
         inputs=inputs,
         computed=tuple(spec for spec in writer.cuts.crossing(stop) if spec.name not in passing),

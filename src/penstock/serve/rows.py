@@ -65,12 +65,12 @@ class BatchRows:
     """The dispatcher's rows, in order of completion."""
 
     def __init__(self, spec: ServerSpec) -> None:
-        self._stages = [spec.stages[stage] for stage in spec.worker_stage]
+        self._spec = spec
         self._columns = _Columns(tuple(Batches.__dataclass_fields__))
 
     def add(self, done: StageDone) -> None:
         """One batch at one stage."""
-        stage = self._stages[done.worker]
+        stage = self._spec.stage_at(done.pipeline, done.stage)
         self._columns.append(
             done.batch,
             stage.model,

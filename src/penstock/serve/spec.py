@@ -42,7 +42,7 @@ class TensorSpec(msgspec.Struct, frozen=True):
 
 
 class StageSpec(msgspec.Struct, frozen=True):
-    """What the workers of one stage run.
+    """What runs in one stage: ``blocks`` [start, stop) of a model.
 
     ``inputs`` arrive with a batch, ``computed`` come from the executor, ``forwarded`` are inputs that later
     stages need. ``latency_us[n]`` is the profile's time for a batch of n; index 0 is unused.
@@ -50,12 +50,18 @@ class StageSpec(msgspec.Struct, frozen=True):
 
     model: int
     pipeline: int
+    blocks: tuple[int, int]
     executor: ExecutorKind
     inputs: tuple[TensorSpec, ...]
     computed: tuple[TensorSpec, ...]
     forwarded: tuple[TensorSpec, ...]
     latency_us: tuple[int, ...]
     model_file: str | None = None
+
+    @property
+    def piece(self) -> tuple[int, tuple[int, int]]:
+        """What a worker loads for it: stages of the same blocks need no more than one copy."""
+        return self.model, self.blocks
 
 
 class ModelSpec(msgspec.Struct, frozen=True):
@@ -89,7 +95,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ServerSpec(msgspec.Struct, frozen=True):
-    """One server. ``worker_stage[w]`` is the global stage of worker w; ``table`` the plan as arrays.
+    """One server. Worker w serves the ``stages`` numbered ``worker_stages[w]``; ``table`` is the plan as arrays.
 
     ``dispatch_us``: from a decision to the start of its batch; ``overhead_us``: what the server adds to each
     request end to end; the policy's predictions count both. ``journal`` is the file that gets the policy's
@@ -98,7 +104,7 @@ class ServerSpec(msgspec.Struct, frozen=True):
 
     models: tuple[ModelSpec, ...]
     stages: tuple[StageSpec, ...]
-    worker_stage: tuple[int, ...]
+    worker_stages: tuple[tuple[int, ...], ...]
     table: dict[str, list[Any]]
     limits: Limits = Limits()
     dispatch_us: int = DISPATCH_US
@@ -106,6 +112,11 @@ class ServerSpec(msgspec.Struct, frozen=True):
     journal: str | None = None
     policy: str = "reservation"
     keep_record: bool = False
+
+    def stage_at(self, pipeline: int, place: int) -> StageSpec:
+        """The stage at ``place`` of a ``pipeline``, which counts over the plan."""
+        first: int = self.table["stage_first"][pipeline]
+        return self.stages[first + place]
 
     def dispatch_table(self) -> DispatchTable:
         """The table for the policy, int64 arrays."""

@@ -1,5 +1,5 @@
-"""A worker's process: one stage on one share of a device. It takes batches in the order they come in,
-and sends each straight to the next worker of its route, or back to the gateway."""
+"""A worker's process: the pieces of its pool on one share of a device. It takes batches in the order they come in,
+runs the piece that each asks for, and sends it straight to the next worker of its route, or back to the gateway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import zmq
 
 from penstock.clock import MonotonicClock
 from penstock.serve.control import ControlLine, Ready, end_with_supervisor
-from penstock.serve.executor.make import make_executor
+from penstock.serve.executor.make import make_executors
 from penstock.serve.messages import BatchHeader, StageDone, StageFailed
 from penstock.serve.protocol.infer import Tensor
 from penstock.serve.spec import read_spec
@@ -62,15 +62,16 @@ def _receive(endpoint: str, inbox: queue.SimpleQueue[Arrived], line: ControlLine
 
 @final
 class _Worker:
-    """The executor of one stage and the sockets to the peers."""
+    """The executors of the pieces and the sockets to the peers."""
 
     def __init__(self, folder: Path, worker: int) -> None:
-        spec = read_spec(folder)
+        self._spec = spec = read_spec(folder)
         self._worker = worker
-        self._stage = spec.stages[spec.worker_stage[worker]]
-        if self._stage.executor == "padded":
+        stages = [spec.stages[stage] for stage in spec.worker_stages[worker]]
+        # Kinds go by device class, so a worker has one.
+        if stages[0].executor == "padded":
             os.nice(PADDED_NICENESS)
-        self._executor = make_executor(self._stage)
+        self._executors = make_executors(stages)
         self._clock = MonotonicClock()
         self._decoder: msgspec.msgpack.Decoder[BatchHeader] = msgspec.msgpack.Decoder(BatchHeader)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
@@ -94,6 +95,7 @@ class _Worker:
             self._dispatcher,
             StageDone(
                 batch=header.batch,
+                pipeline=header.pipeline,
                 stage=header.stage,
                 worker=self._worker,
                 size=header.size,
@@ -105,16 +107,18 @@ class _Worker:
         )
 
     def _execute(self, header: BatchHeader, frames: Sequence[zmq.Frame]) -> list[Tensor]:
+        stage = self._spec.stage_at(header.pipeline, header.stage)
         inputs = {tensor.name: tensor for tensor in read_tensors(header, frames[1:])}
         arrays = {name: tensor.array for name, tensor in inputs.items()}
-        computed = self._executor.run(arrays, header.size)
-        made = [Tensor(spec.name, spec.datatype, computed[spec.name]) for spec in self._stage.computed]
-        return made + [inputs[spec.name] for spec in self._stage.forwarded]
+        computed = self._executors[stage.piece].run(arrays, header.size)
+        made = [Tensor(spec.name, spec.datatype, computed[spec.name]) for spec in stage.computed]
+        return made + [inputs[spec.name] for spec in stage.forwarded]
 
     def _pass_on(self, header: BatchHeader, outputs: list[Tensor], now_us: int, compute_us: int) -> None:
         stage = header.stage + 1
         onward = BatchHeader(
             batch=header.batch,
+            pipeline=header.pipeline,
             route=header.route,
             stage=stage,
             size=header.size,

@@ -21,18 +21,30 @@ USUAL_LOAD = 0.97
 def evaluate(
     plan: Plan, profiles: Mapping[str, Profile], trial: Trial, *, target: float, tolerance: float = 0.005
 ) -> Score:
-    """The rates at which each model of ``plan`` holds ``target``, all served at once, to ``tolerance``."""
-    first = [
-        model.rate_rps * USUAL_LOAD if model.verified is None else model.verified.rate_rps
-        for model in plan.models
-    ]
-    held = sweep(dispatch_table(plan, profiles), first, trial, target=target, tolerance=tolerance)
+    """The rates at which each model of ``plan`` holds ``target``, all served at once, to ``tolerance``.
+
+    Where models share pools, what one holds depends on what the others ask for: their rates are in proportion to
+    the scenario's weights, or to the verified ones.
+    """
+    table = dispatch_table(plan, profiles)
+    held = sweep(table, _first_rates(plan), trial, target=target, tolerance=tolerance)
     return Score(
         tuple(
             ModelScore(model.name, one.rate_rps, one.attainment, one.low_rps, one.high_rps, one.curve)
             for model, one in zip(plan.models, held, strict=True)
         )
     )
+
+
+def _first_rates(plan: Plan) -> list[float]:
+    """Where the search for the held rates starts."""
+    if all(model.verified is not None for model in plan.models):
+        return [model.offered_rps for model in plan.models]
+    if not plan.shared_pools:
+        return [model.rate_rps * USUAL_LOAD for model in plan.models]
+    weights = [model.weight for model in plan.scenario.models]
+    least = min(model.rate_rps / weight for model, weight in zip(plan.models, weights, strict=True))
+    return [USUAL_LOAD * least * weight for weight in weights]
 
 
 def attainments(

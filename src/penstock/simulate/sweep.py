@@ -2,7 +2,8 @@
 
 Attainment falls as the rate rises, so the rate is found by bracketing. Every simulation serves all models
 at once and moves each model's own bracket: models whose pools are apart meet on the network only, so their
-searches go on side by side at the price of one. Within a bracket the next rate comes from the logarithm of
+searches go on side by side at the price of one. Models that share pools have one bracket, of the factor on their
+first rates, and the one that misses most decides. Within a bracket the next rate comes from the logarithm of
 the misses, which is close to a straight line there (a queue that gives up after a time loses exponentially
 less as the load falls).
 
@@ -63,20 +64,69 @@ def sweep(
 ) -> list[Held]:
     """The highest rate of every model of ``table`` that holds ``target``, to a relative ``tolerance``.
 
-    ``first_rps``: where to start, one a model. A model whose search has ended stays at the rate it holds.
+    ``first_rps``: where to start, one a model. A model whose search has ended stays near the rate it holds. Models that
+    share pools keep the proportions of their first rates.
     """
-    searches = [Search(rate, target, tolerance) for rate in first_rps]
-    while not all(search.has_ended for search in searches):
-        missed, arrived = trial.counts(table, [search.next_rps for search in searches])
-        for m, search in enumerate(searches):
-            if not search.has_ended:
-                search.note(missed[:, m], arrived[:, m])
-    return [search.held() for search in searches]
+    groups = [_Group(models, Search(1.0, target, tolerance)) for models in _sharing(table)]
+    while not all(group.search.has_ended for group in groups):
+        factor = {m: group.search.next_rps for group in groups for m in group.models}
+        missed, arrived = trial.counts(table, [factor[m] * rate for m, rate in enumerate(first_rps)])
+        for group in groups:
+            if not group.search.has_ended:
+                group.note(missed, arrived)
+    held = {m: one for group in groups for m, one in group.held(first_rps)}
+    return [held[m] for m in range(table.n_models)]
+
+
+def _sharing(table: DispatchTable) -> list[list[int]]:
+    """The models, those together that share a pool, be it by way of others."""
+    pools = table.pool_of_stage
+    stages = table.stage_first[table.pipeline_first]
+    groups: list[tuple[set[int], list[int]]] = []
+    for model in range(table.n_models):
+        own, members = set(pools[stages[model] : stages[model + 1]].tolist()), [model]
+        for other in [group for group in groups if group[0] & own]:
+            groups.remove(other)
+            own, members = own | other[0], other[1] + members
+        groups.append((own, members))
+    return [members for _, members in groups]
+
+
+@dataclass
+class _Group:
+    """Models that are searched together: one factor on their first rates. ``counts``: (missed, arrived) by factor."""
+
+    models: list[int]
+    search: Search
+    counts: dict[float, tuple[I64, I64]] = field(default_factory=dict)
+
+    def note(self, missed: I64, arrived: I64) -> None:
+        """Take in (seeds, models of the table) what became of the factor; the worst model's counts decide."""
+        self.counts[self.search.next_rps] = missed, arrived
+        share = missed.sum(axis=0) / np.maximum(arrived.sum(axis=0), 1)
+        worst = max(self.models, key=lambda m: float(share[m]))
+        self.search.note(missed[:, worst], arrived[:, worst])
+
+    def held(self, first_rps: Sequence[float]) -> list[tuple[int, Held]]:
+        """Every model's result."""
+        found = self.search.held()
+        last = self.search.low or self.search.tried[-1][0]
+        results = []
+        for m in self.models:
+            attained = {
+                factor: 1.0 - float(missed[:, m].sum()) / max(int(arrived[:, m].sum()), 1)
+                for factor, (missed, arrived) in self.counts.items()
+            }
+            rate = first_rps[m]
+            curve = tuple((factor * rate, attained[factor]) for factor in sorted(attained))
+            low, high = found.low_rps * rate, found.high_rps * rate
+            results.append((m, Held(found.rate_rps * rate, attained[last], low, high, curve)))
+        return results
 
 
 @dataclass
 class Search:
-    """One model's bracket: ``low`` is held, ``high`` is not. ``tried`` has (rate, missed, arrived) by seed."""
+    """One bracket: ``low`` is held, ``high`` is not. ``tried`` has (rate, missed, arrived) by seed."""
 
     first_rps: float
     target: float

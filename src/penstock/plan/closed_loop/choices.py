@@ -30,6 +30,7 @@ from penstock.plan.planner import SearchLimits
 from penstock.plan.program import Fleet, Prices, relax
 from penstock.plan.scenario import Scenario
 from penstock.plan.search import search
+from penstock.plan.shared_pools import pools_of, with_shared_pools
 from penstock.plan.templates import F64, I64, LatencyBudget, Templates, enumerate_templates, join
 from penstock.plan.value import model_rates
 from penstock.profile.table import Profile
@@ -126,6 +127,16 @@ class Candidates:
         tasted = model_rates(found.templates, found.workers, len(choice))
         plan = self._plan(self._tasted(found.templates, taste, back=True), found.workers, margin)
         return Planned(plan, choice, tuple(tasted.tolist()))
+
+    def shared(self, planned: Planned) -> Planned | None:
+        """``planned`` with its pools shared; None where memory forbids that, or no two stages are of a kind."""
+        try:
+            plan = with_shared_pools(planned.plan, self._profiles)
+        except InfeasibleError:
+            return None
+        if all(len(pool.stages) == 1 for pool in pools_of(plan)):
+            return None
+        return replace(planned, plan=plan)
 
     def _no_plan(self) -> InfeasibleError:
         if not self.meets_demand:

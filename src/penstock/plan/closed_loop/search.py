@@ -43,6 +43,9 @@ LOOSER = tuple(
 ROUNDS = 6
 """Plans measured after the grid; published instances gain little after six."""
 
+SHARED = 4
+"""Plans measured with shared pools too: the best without. Sharing gains up to a quarter and loses up to a tenth."""
+
 WEIGHT_TOLERANCE = 0.003
 """Weights nearer than this to those of a measured plan are the same: the simulator tells no more apart."""
 
@@ -111,6 +114,7 @@ class ChoiceSearch:
             self._measure(*step, QUICK)
         best = self._best()
         self._measure(best.planned.choice, best.weights, CLOSE)
+        self._share()
         return self._best()
 
     def _try_alike(self, one: ModelChoice) -> InfeasibleError | None:
@@ -120,6 +124,18 @@ class ChoiceSearch:
         except InfeasibleError as error:  # a margin too wide for a model; the others may do
             return error
         return None
+
+    def _share(self) -> None:
+        """Measure the best plans with shared pools too. They teach nothing: such models meet not in the fleet only."""
+        best: list[Measured] = []
+        for one in sorted(self.measured, key=lambda one: one.goodput_rps, reverse=True):
+            if not any(_are_alike(one.planned, other.planned) for other in best):
+                best.append(one)
+        for one in best[:SHARED]:
+            shared = self.candidates.shared(one.planned)
+            if shared is not None:
+                score = self.evaluate(shared.plan)
+                self._note(Measured(shared, one.weights, score, score.goodput(self.weights)))
 
     def _widest_is_best(self) -> bool:
         """Whether no plan holds more than the best of those with the widest margin."""
@@ -140,17 +156,15 @@ class ChoiceSearch:
         for m, (one, model) in enumerate(zip(choice, score.models, strict=True)):
             if model.held_rps > 0:
                 self.lessons[m][one] = _Lesson(devices[m], planned.tasted_rps[m], model.held_rps)
-        found = Measured(planned, weights, score, score.goodput(self.weights))
+        self._note(Measured(planned, weights, score, score.goodput(self.weights)))
+
+    def _note(self, found: Measured) -> None:
         self.measured.append(found)
         self.watch(found)
 
     def _known_score(self, planned: Planned) -> Score | None:
         """The score of a plan that came out the same for another choice."""
-        pipelines = [model.pipelines for model in planned.plan.models]
-        for one in self.measured:
-            if [model.pipelines for model in one.planned.plan.models] == pipelines:
-                return one.score
-        return None
+        return next((one.score for one in self.measured if _are_alike(one.planned, planned)), None)
 
     def _next(self) -> tuple[Choice, tuple[float, ...]] | None:
         """The most promising combination that is not measured yet, with its weights."""
@@ -212,6 +226,11 @@ class ChoiceSearch:
             one.planned.choice == choice and _spread(weights, one.weights) <= WEIGHT_TOLERANCE
             for one in self.measured
         )
+
+
+def _are_alike(one: Planned, other: Planned) -> bool:
+    """Whether both have the same pipelines."""
+    return [m.pipelines for m in one.plan.models] == [m.pipelines for m in other.plan.models]
 
 
 def _spread(these: Sequence[float], those: Sequence[float]) -> float:

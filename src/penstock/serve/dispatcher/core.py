@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
+import numpy as np
+
 from penstock.record import Outcome
 from penstock.schedule.policy import Dispatch, Policy
 from penstock.schedule.table import DispatchTable
@@ -150,10 +152,11 @@ class Dispatcher:
         return [Dropped(unit, int(Outcome(cause)))]
 
     def _readiness(self) -> Readiness:
-        """A model is ready when each stage of one of its pipelines has a worker."""
+        """A model is ready when each stage of one of its pipelines has a worker in its pool."""
         table = self._table
         up = [endpoint is not None for endpoint in self._endpoints]
-        stages = [sum(up[a:b]) for a, b in _spans(table.worker_first.tolist())]
+        in_pool = np.bincount(table.pool_of_worker, weights=up)
+        stages = [int(count) for count in in_pool[table.pool_of_stage]]
         whole = [all(stages[a:b]) for a, b in _spans(table.stage_first.tolist())]
         models = [any(whole[a:b]) for a, b in _spans(table.pipeline_first.tolist())]
         return Readiness(tuple(models), tuple(stages))

@@ -50,8 +50,8 @@ class LocalEngine:
         self._signals = 0
         self._workers: dict[int, Child] = {}
         self._up: set[int] = set()
-        self._lives = [0] * len(spec.worker_stage)
-        self._failures = [0] * len(spec.worker_stage)
+        self._lives = [0] * len(spec.worker_stages)
+        self._failures = [0] * len(spec.worker_stages)
         self._restarts: list[tuple[int, int]] = []
         self._ready: set[str] = set()
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.serve.executor.base import Executor
 from penstock.serve.executor.emulated import EmulatedExecutor
 from penstock.serve.executor.onnxruntime import OnnxRuntimeExecutor
 from penstock.serve.executor.padded import PaddedExecutor
 from penstock.serve.spec import StageSpec
+
+
+def make_executors(stages: Sequence[StageSpec]) -> dict[tuple[int, tuple[int, int]], Executor]:
+    """An executor for every piece of ``stages``, which share a device; each fit for the largest batch of its stages."""
+    by_batch = sorted(stages, key=lambda stage: len(stage.latency_us))
+    return {piece: make_executor(stage) for piece, stage in {one.piece: one for one in by_batch}.items()}
 
 
 def make_executor(stage: StageSpec) -> Executor:

@@ -160,6 +160,7 @@ class Gateway:
         parts = [_samples_of(run.request, stage, run.offset, run.rows) for run in runs]
         header = BatchHeader(
             batch=message.batch,
+            pipeline=message.pipeline,
             route=message.route,
             stage=0,
             size=len(message.units),
@@ -171,7 +172,7 @@ class Gateway:
         send(self._workers.to(message.route[0]), header, tensor_frames(parts))
 
     def _take_result(self, header: BatchHeader, frames: Sequence[zmq.Frame]) -> None:
-        model = self.spec.stages[self.spec.worker_stage[header.route[0].worker]].model
+        model = self._first_stages[header.pipeline].model
         self.metrics[model].batch(header.size, header.compute_us)
         self.ledger.result(header, read_tensors(header, frames), self.now_us())
 

@@ -88,7 +88,7 @@ def prometheus_text(
     lines += [f"penstock_batches_total{{{label}}} {m.batches.total()}" for label, m in named]
     lines += _header("penstock_samples_in_flight", "gauge", "Samples that wait or run.")
     lines.append(f"penstock_samples_in_flight {in_flight}")
-    lines += _header("penstock_workers_up", "gauge", "Workers that run, by stage of the plan.")
+    lines += _header("penstock_workers_up", "gauge", "Workers that can serve each stage of the plan.")
     lines += [f'penstock_workers_up{{stage="{stage}"}} {count}' for stage, count in enumerate(workers_up)]
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from penstock.errors import BadInputError
 from penstock.schedule.table import I64, DispatchTable
 
 
@@ -46,7 +47,15 @@ class Pools(NamedTuple):
 
 
 def only_model(table: DispatchTable, model: int) -> DispatchTable:
-    """The part of ``table`` that serves ``model``, numbered from 0. Hosts and devices keep their numbers."""
+    """The part of ``table`` that serves ``model``, numbered from 0. Hosts and devices keep their numbers.
+
+    Raises :class:`BadInputError` where stages share pools: there no model is alone.
+    """
+    if table.shares_pools:
+        raise BadInputError(
+            "the published mode serves each model alone, but the plan's models share their pools. Use --mode "
+            "full, or a plan made without --shared-pools."
+        )
     pipelines = slice(table.pipeline_first[model], table.pipeline_first[model + 1])
     stage_first = table.stage_first[pipelines.start : pipelines.stop + 1]
     stages = slice(stage_first[0], stage_first[-1])
