@@ -15,6 +15,7 @@ from penstock.files import (
     read_json,
     read_text,
     read_yaml,
+    refuse_overwrite,
     validate,
     write_text,
     write_whole,
@@ -54,7 +55,7 @@ def test_json_and_yaml_errors_name_the_line(tmp_path: Path) -> None:
         ({"count": "3"}, r"count: .*valid integer \(value '3'\)\. Write a whole number without quotes"),
         ({"count": 1, "sizee": 2}, r"sizee: unknown field \(value 2\)\. Remove it"),
         ({}, r"count: required field is missing"),
-        ([1], "whole file"),
+        ([1], r"\(the whole file\): must be an object with fields \(value \[1\]\)"),
     ],
 )
 def test_validation_names_field_value_and_rule(document: object, message: str) -> None:
@@ -99,6 +100,20 @@ def test_yaml_value_without_json_form_is_refused() -> None:
         validate(Toy, {"count": datetime.date(2026, 1, 1)}, Path("toy.yaml"))
 
 
+def test_a_field_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "y").write_text("a:\n  b: 1\n  c: 2\n  b: 3\n")
+    with pytest.raises(BadInputError, match=r"'b' is given twice in one place\. Keep one .*line 4"):
+        read_yaml(tmp_path / "y")
+    (tmp_path / "j").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
+    with pytest.raises(BadInputError, match="j: field 'b' is given twice"):
+        read_json(tmp_path / "j")
+
+
+def test_a_field_overrides_what_is_merged_in(tmp_path: Path) -> None:
+    (tmp_path / "y").write_text("base: &base {b: 1, c: 2}\na: {<<: *base, b: 3}\n")
+    assert read_yaml(tmp_path / "y")["a"] == {"b": 3, "c": 2}
+
+
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     out = tmp_path / "o.txt"
     write_text(out, "one")
@@ -111,7 +126,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_what_stood_there(tmp_path: Path) -> None:
     out = tmp_path / "folder"
-    write_whole(out, lambda made: (made.mkdir(), (made / "a").write_text("old")))
+    write_whole(out, lambda made: (made.mkdir(), (made / "a").write_text("old")), folder_of=["a"])
 
     def fail(made: Path) -> None:
         made.mkdir()
@@ -119,14 +134,48 @@ def test_a_failed_write_leaves_what_stood_there(tmp_path: Path) -> None:
         raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
-        write_whole(out, fail, force=True)
+        write_whole(out, fail, force=True, folder_of=["a"])
     assert (out / "a").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "folder"
-    write_whole(out, lambda made: (made.mkdir(), (made / "old").touch()))
-    write_whole(out, lambda made: (made.mkdir(), (made / "new").touch()), force=True)
+    files = ["old", "new"]
+    write_whole(out, lambda made: (made.mkdir(), (made / "old").touch()), folder_of=files)
+    write_whole(out, lambda made: (made.mkdir(), (made / "new").touch()), force=True, folder_of=files)
     assert [p.name for p in out.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_file_never_replaces_a_folder_nor_a_folder_a_file(tmp_path: Path) -> None:
+    precious = tmp_path / "folder" / "precious.txt"
+    precious.parent.mkdir()
+    precious.touch()
+    with pytest.raises(BadInputError, match="folder: is a folder, which a file does not replace"):
+        write_text(precious.parent, "text", force=True)
+    with pytest.raises(BadInputError, match=r"precious\.txt: is a file, which a folder does not replace"):
+        write_whole(precious, lambda made: made.mkdir(), force=True, folder_of=["a"])
+    assert precious.exists()
+
+
+def test_a_folder_replaces_only_a_folder_of_its_kind(tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    out.mkdir()
+    write_whole(out, lambda made: (made.mkdir(), (made / "a.svg").touch()), force=True, folder_of=["*.svg"])
+    (out / "precious.txt").touch()
+    with pytest.raises(BadInputError, match=r"folder: holds 'precious\.txt', which .* only \*\.svg\."):
+        write_whole(out, lambda made: made.mkdir(), force=True, folder_of=["*.svg"])
+    assert sorted(p.name for p in out.iterdir()) == ["a.svg", "precious.txt"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "-", "/"])
+def test_what_names_no_output_is_refused(name: str) -> None:
+    with pytest.raises(BadInputError, match="not a name for an output"):
+        refuse_overwrite(Path(name), force=True)
+
+
+def test_an_output_below_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInputError, match=r"cannot be written: .*file is a file"):
+        refuse_overwrite(tmp_path / "file" / "new" / "plan.json", force=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from penstock.files import Name, StrictModel
+from penstock.files import Name, StrictModel, within
+
+Gbps = Annotated[float, within(1e-6, 1e6)]
+"""Gbit/s."""
 
 
 class DeviceClass(StrictModel):
@@ -17,12 +20,12 @@ class DeviceClass(StrictModel):
     ``lost`` are out of service: they keep their numbers, so that the others keep theirs, and serve nothing.
     """
 
-    count: int = Field(ge=0)
-    per_host: int = Field(default=1, ge=1)
-    max_share: int = Field(default=1, ge=1)
-    memory_gb: float | None = Field(default=None, gt=0)
-    hourly_cost: float | None = Field(default=None, ge=0)
-    bandwidth_gbps: float | None = Field(default=None, gt=0)
+    count: Annotated[int, within(0, 100_000)]
+    per_host: Annotated[int, within(1, 100_000)] = 1
+    max_share: Annotated[int, within(1, 1_000)] = 1
+    memory_gb: Annotated[float, within(1e-6, 1e6)] | None = None
+    hourly_cost: Annotated[float, within(1e-6, 1e9, or_zero=True)] | None = None
+    bandwidth_gbps: Gbps | None = None
     lost: tuple[int, ...] = ()
 
     @model_validator(mode="after")
@@ -55,7 +58,7 @@ class DeviceClass(StrictModel):
 class Cluster(StrictModel):
     """Device classes by name, and the bandwidth of a host's network interface, each direction."""
 
-    bandwidth_gbps: float = Field(gt=0)
+    bandwidth_gbps: Gbps
     device_classes: dict[Name, DeviceClass]
 
     @model_validator(mode="after")

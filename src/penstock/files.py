@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from penstock.errors import BadInputError
 
@@ -23,6 +25,21 @@ M = TypeVar("M", bound=BaseModel)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
 """Names that stand in URLs, file names and tables: letters, digits, and ``_ . + -`` inside."""
+
+
+def within(low: float, high: float, *, or_zero: bool = False) -> AfterValidator:
+    """A rule for a number's field: from ``low`` to ``high``, or 0 where that stands for none.
+
+    Bounds are for quantities, not for taste: what lies beyond is a slip of the pen or the unit, and would
+    reach an optimiser whose tolerances are absolute.
+    """
+
+    def check(value: float) -> float:
+        if not (low <= value <= high or (or_zero and value == 0)):
+            raise ValueError(f"must be {'0, or ' if or_zero else ''}from {low:g} to {high:g}")
+        return value
+
+    return AfterValidator(check)
 
 
 MOST_PROBLEMS = 5
@@ -52,17 +69,44 @@ def read_text(path: Path) -> str:
 def read_json(path: Path) -> Any:
     """The JSON document in ``path``; errors name the line and column."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=_fields_once)
     except json.JSONDecodeError as error:
         raise BadInputError(
             f"{path}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}."
         ) from None
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInputError(f"field {twice!r} is given twice in one place. Keep one.")
+    return fields
+
+
+class _FieldsOnce(yaml.SafeLoader):
+    """YAML's own loader keeps the last of two fields of one name; neither may be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """``node`` as a dict; :class:`yaml.constructor.ConstructorError` where a field is given twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            # "<<" merges another mapping in, which the fields beside it are meant to override.
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"field {key.value!r} is given twice in one place. Keep one"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> Any:
     """The YAML document in ``path``; errors name the line."""
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.load(read_text(path), _FieldsOnce)  # a SafeLoader
     except yaml.YAMLError as error:
         raise BadInputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
@@ -119,8 +163,21 @@ def _rule(problem: ErrorDetails, model: type[BaseModel]) -> str:
         shown = "" if isinstance(problem.get("input"), dict) else f" (value {_short(value)})"
         return f"{problem['ctx']['error']}{shown}."
     fix = _FIXES.get(kind, "Correct it.")
-    return f"{problem['msg'].removeprefix('Input ')} (value {_short(value)}). {fix}"
+    rule = _RULES.get(kind, problem["msg"].removeprefix("Input "))
+    return f"{rule.format(**problem.get('ctx', {}))} (value {_short(value)}). {fix}"
 
+
+_RULES = {
+    "string_pattern_mismatch": "is not a name as it may stand here",
+    "too_short": "needs at least {min_length}",
+    "model_type": "must be an object with fields",
+    "dict_type": "must be an object with fields",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "bool_type": "must be true or false",
+}
+"""Rules in the words of the files, where the validating library's are those of its own insides."""
 
 _FIXES = {
     "int_type": "Write a whole number without quotes or unit: the unit is in the field's name.",
@@ -144,19 +201,58 @@ def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def refuse_overwrite(path: Path, force: bool) -> None:
-    """Raise :class:`BadInputError` if ``path`` exists and ``force`` is not given."""
-    if path.exists() and not force:
+def refuse_overwrite(path: Path, force: bool, folder_of: Sequence[str] | None = None) -> None:
+    """Raise :class:`BadInputError` if an output may not be written to ``path``.
+
+    Nothing is replaced without ``force``, and with it only by its like: a file by a file, and, where the output
+    is a folder whose entries match ``folder_of`` (shell patterns), a folder that holds nothing else.
+    """
+    if path.name in ("", "..", "-"):
+        raise BadInputError(f"{path}: is not a name for an output. Name a file or folder to write.")
+    if not path.exists():
+        _check_writable(path)
+    elif not force:
         raise BadInputError(f"{path}: exists already. Name another output, or pass --force to replace it.")
+    elif folder_of is None:
+        if path.is_dir():
+            raise BadInputError(f"{path}: is a folder, which a file does not replace. Name a file.")
+    elif not path.is_dir():
+        raise BadInputError(f"{path}: is a file, which a folder does not replace. Name a folder.")
+    else:
+        _check_holds_only(path, folder_of)
 
 
-def write_whole(path: Path, write: Callable[[Path], object], *, force: bool = False) -> None:
+def _check_writable(path: Path) -> None:
+    """Before the work that would be lost: the nearest folder above that exists must take the output."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        reason = "is not writable" if above.is_dir() else "is a file"
+        raise BadInputError(f"{path}: cannot be written: {above} {reason}. Choose a writable place.")
+
+
+def _check_holds_only(folder: Path, patterns: Sequence[str]) -> None:
+    for entry in sorted(folder.iterdir()):
+        if not any(fnmatch(entry.name, pattern) for pattern in patterns):
+            raise BadInputError(
+                f"{folder}: holds {entry.name!r}, which this output would not replace but remove. Name another "
+                f"folder; --force replaces one that holds only {', '.join(patterns)}."
+            )
+
+
+def write_whole(
+    path: Path,
+    write: Callable[[Path], object],
+    *,
+    force: bool = False,
+    folder_of: Sequence[str] | None = None,
+) -> None:
     """Create the file or folder ``path`` by ``write(temporary path)``, then move it into place.
 
-    The temporary is a sibling, so the move is atomic for files; on any error it is removed and
-    what stood at ``path`` before is untouched.
+    ``folder_of`` says that it is a folder, and what it holds, as in :func:`refuse_overwrite`. The temporary
+    is a sibling, so the move is atomic for files; on any error it is removed and what stood at ``path``
+    before is untouched.
     """
-    refuse_overwrite(path, force)
+    refuse_overwrite(path, force, folder_of)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

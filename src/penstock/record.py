@@ -104,6 +104,8 @@ def _rows(table: T, kept: NDArray[np.bool_]) -> T:
     return replace(table, **{column.name: getattr(table, column.name)[kept] for column in fields(table)})
 
 
+RECORD_FILES = ("requests.parquet", "batches.parquet")
+"""What a record's folder holds, and all that ``--force`` replaces."""
 VERSION = 1
 _KEY = b"penstock"
 """The entry of the Parquet schema's metadata that holds ours, as JSON."""
@@ -114,9 +116,9 @@ _OUTCOMES = tuple(outcome.text for outcome in Outcome)
 def save_record(record: Record, path: Path, *, force: bool = False) -> None:
     """Write ``record`` as the folder ``path``, whole or not at all.
 
-    Raises :class:`BadInputError` where ``path`` exists and ``force`` is not given.
+    Raises :class:`BadInputError` where ``path`` exists and ``force`` is not given, or is no record.
     """
-    write_whole(path, lambda made: _write(record, made), force=force)
+    write_whole(path, lambda made: _write(record, made), force=force, folder_of=RECORD_FILES)
 
 
 def load_record(path: Path) -> Record:

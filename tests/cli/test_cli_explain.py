@@ -123,10 +123,6 @@ def test_a_host_and_a_changed_scenario(folder: Path):
         (("--lost", "L4:4"), "devices 0 to 3"),
         (("--lost", "L4:host2"), "2 to a host"),
         (("--curve", "--moves", "3"), "--curve"),
-        (
-            ("--lost", "L4:host0", "--lost", "L4:host1", *(f"--lost=T4:{d}" for d in range(9))),
-            "nothing is left",
-        ),
     ],
 )
 def test_what_cannot_be_is_refused(folder: Path, arguments: tuple[str, ...], message: str):

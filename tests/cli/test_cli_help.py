@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli import main
+
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("write_cli", ROOT / "docs" / "write_cli.py")
 assert spec is not None
@@ -81,6 +83,71 @@ def test_json_errors_are_json_too(tmp_path: Path) -> None:
     document = json.loads(result.stdout)
     assert document["exit_status"] == 2
     assert "no such file" in document["error"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "gone.yaml", "-o"),
+        ("replan", "gone.json", "-o"),
+        ("report", "gone.json", "--figures"),
+        ("import", "ppipe", "gone", "-o"),
+    ],
+)
+def test_an_output_that_exists_is_refused_before_anything_is_read(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("kept")
+    result = penstock(*arguments, str(out))
+    assert result.returncode == 2
+    assert "out: exists already" in result.stderr
+    assert out.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("plan", "s.yaml", "--gap", "3"), ("plan",), ("simulate", "p.json", "--mode", "x"), ("frobnicate",)],
+)
+def test_usage_errors_are_json_too(arguments: tuple[str, ...]) -> None:
+    result = penstock(*arguments, "--json")
+    assert result.returncode == 2
+    document = json.loads(result.stdout)
+    assert document["exit_status"] == 2
+    assert document["error"] in result.stderr
+
+
+def test_an_internal_fault_is_a_traceback_and_a_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault(**_: object) -> None:
+        raise ZeroDivisionError("of nothing")
+
+    monkeypatch.setattr(main, "cli", fault)
+    monkeypatch.setattr(sys, "argv", ["penstock", "plan", "s.yaml", "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        main.main()
+    printed = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert json.loads(printed.out) == {
+        "error": "internal fault: ZeroDivisionError: of nothing",
+        "exit_status": 1,
+    }
+    assert "Traceback" in printed.err
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize(("verb", "option"), [("plan", "--gap"), ("capacity", "--time-limit")])
+def test_numbers_are_finite(verb: str, option: str, number: str) -> None:
+    result = penstock(verb, "s.yaml", option, number)
+    assert result.returncode == 2
+    assert option in result.stderr
+    assert "s.yaml: no such file" not in result.stderr
+
+
+def test_the_module_runs_as_the_command() -> None:
+    command = [sys.executable, "-m", "penstock.cli.main", "--version"]
+    assert "penstock" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_json_goes_to_standard_output_alone(tmp_path: Path) -> None:

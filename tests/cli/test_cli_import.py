@@ -104,6 +104,7 @@ def test_a_file_in_the_place_of_the_output_stays(artifact, tmp_path):
     (tmp_path / "out").write_text("kept")
     result = run(artifact, "-o", tmp_path / "out", "--force")
     assert isinstance(result.exception, BadInputError)
+    assert "is a file, which a folder does not replace" in str(result.exception)
     assert (tmp_path / "out").read_text() == "kept"
 
 

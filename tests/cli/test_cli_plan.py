@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from penstock.cli.main import cli
 from penstock.plan.store import load_plan
 
 PROFILE = {
@@ -101,6 +103,31 @@ def test_json_is_one_document_with_the_proof(scenario: Path):
     assert printed["solve_seconds"] > 0
 
 
+def test_what_plan_and_replan_print_loads_as_a_plan(scenario: Path, tmp_path: Path, monkeypatch):
+    def objective_of(*arguments: str) -> float:
+        printed = CliRunner().invoke(cli, [*arguments, "--json"], catch_exceptions=False).stdout
+        Path("p.json").write_text(printed)
+        return load_plan(Path("p.json")).plan.objective
+
+    monkeypatch.chdir(tmp_path)
+    assert objective_of("plan", "scenarios/s.yaml") == pytest.approx(150.0)
+    assert objective_of("replan", "p.json", "--lost", "fast:0") == pytest.approx(100.0)
+
+
+def test_the_loss_of_every_device_is_exit_status_3(scenario: Path, tmp_path: Path):
+    penstock(scenario, "-o", tmp_path / "p.json")
+    done = penstock(
+        tmp_path / "p.json", "--lost", "fast:0", "--lost", "fast:host1", "--lost", "fast:2", verb="replan"
+    )
+    assert done.returncode == 3
+    assert "every device is lost" in done.stderr
+
+
+def test_the_bound_of_device_time_is_not_called_the_space_s(scenario: Path):
+    assert "(no plan of this space passes it)" in penstock(scenario).stdout
+    assert "(of device time: no plan passes it" in penstock(scenario, "--planner", "even").stdout
+
+
 def test_no_plan_is_exit_status_3_with_the_nearest_slo(scenario: Path, tmp_path: Path):
     scenario.write_text(yaml.safe_dump(document(slo_us=30_000)))
     out = tmp_path / "p.json"
@@ -131,6 +158,16 @@ def test_capacity_prints_the_curve_and_the_worth_of_devices(scenario: Path):
     assert [point["hourly_cost"] for point in printed["curve"]] == pytest.approx([2.0, 4.0, 6.0])
     assert printed["one_more"][0]["worth"] == pytest.approx(50.0)
     assert "One more device" in penstock(scenario, "--points", 1, verb="capacity").stdout
+
+
+def test_capacity_counts_devices_in_service_and_names_classes_without_latencies(scenario: Path):
+    asked = document()
+    asked["cluster"]["device_classes"] = {"fast": {"count": 3, "lost": [1]}, "unknown": {"count": 0}}
+    scenario.write_text(yaml.safe_dump(asked))
+    done = penstock(scenario, verb="capacity")
+    assert "unknown: no worth of one more, for want of its latencies" in done.stderr
+    row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["fast"])
+    assert row[:3] == ["fast", "2", "150.0000"]
 
 
 def test_a_demand_that_cannot_be_met_is_exit_status_3_with_the_part_that_can(scenario: Path):

@@ -159,7 +159,7 @@ def test_a_name_that_does_not_fit_is_refused(artifact, name, rule):
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"pipelines": []}, "at least 1 item"),
+        ({"pipelines": []}, "needs at least 1"),
         ({"sla": "soon"}, "valid number"),
         ({"sla": 3_000.0}, "slo_margin_us must be below the SLO"),
         ({"num_mps_levels": [1]}, "one value for each"),

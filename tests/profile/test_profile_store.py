@@ -231,3 +231,26 @@ def test_saving_a_broken_profile_writes_nothing(tmp_path: Path) -> None:
         with pytest.raises(BadInputError):
             save_profile(broken, tmp_path / "toy")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_profile_that_the_docs_write_by_hand_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    for name, fence in (("profile.json", "```json\n"), ("latency.csv", "```text\n")):
+        (tmp_path / name).write_text(page.split(fence)[1].split("```")[0])
+    profile = load_profile(tmp_path)
+    assert profile.boundary_bytes == (600_000, 800_000, 1_000)
+    assert profile.table("L4", 1).span_us(0, 2).tolist() == [3_900]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "two\nlines"}, "model.name: must be a text of one line"),
+        ({"name": "m", "sha256": "abc"}, "model.sha256: must be 64 lower-case hexadecimal digits"),
+    ],
+)
+def test_rules_of_texts_are_said(tmp_path: Path, model: dict[str, str], message: str) -> None:
+    (tmp_path / "profile.json").write_text(json.dumps({"version": 1, "model": model}))
+    (tmp_path / "latency.csv").touch()
+    with pytest.raises(BadInputError, match=message):
+        load_profile(tmp_path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.limits import limit_options
 from penstock.cli.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -29,22 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Points of the curve, up to the most that the cluster serves.",
 )
-@click.option(
-    "--time-limit",
-    "time_limit_s",
-    metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Seconds for each plan.",
-)
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1),
-    default=1e-3,
-    show_default=True,
-    help="Relative distance between plan and proven bound that is near enough.",
-)
+@limit_options(20.0, "Seconds for each plan.")
 @json_option
 def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, as_json: bool) -> None:
     """Say what a rate costs on the cluster of SCENARIO, and what one more device of each class is worth.
@@ -82,6 +68,10 @@ def command(scenario_path: Path, points: int, time_limit_s: float, gap: float, a
     objective = scenario.planner.objective
     base = throughput if objective == "throughput" else planner.plan(aimed_at(scenario, "cost"), profiles)
     worth = list(worth_of_devices(aimed_at(scenario, objective), profiles, planner, base))
+    for name in sorted(scenario.cluster.device_classes.keys() - {one.device_class for one in worth}):
+        note(
+            f"{name}: no worth of one more, for want of its latencies in every profile, or of its hourly_cost"
+        )
     if as_json:
         print_json(
             {
@@ -125,11 +115,11 @@ def _print(
     meaning = "an hour less" if scenario.planner.objective == "cost" else f"more {unit}"
     print_table(
         f"One more device ({base.objective:.4f} without; worth {meaning}, proven within least and most)",
-        ["class", "count", "objective", "worth", "least", "most", "dual"],
+        ["class", "in service", "objective", "worth", "least", "most", "dual"],
         [
             [
                 one.device_class,
-                str(one.count),
+                str(scenario.cluster.device_classes[one.device_class].available),
                 f"{one.objective:.4f}",
                 f"{one.worth:.4f}",
                 f"{one.least:.4f}",

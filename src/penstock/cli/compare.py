@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import json_option, note, print_json, print_table
 from penstock.cli.trials import make_trial, trial_options
 
@@ -38,7 +39,7 @@ TUNING_SEEDS = (0, 1)
 @click.option(
     "--attainment",
     "target",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
     default=0.99,
     show_default=True,
     help="Share of all arrived requests that must be met.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import note
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def hold_options(command: F) -> F:
         ),
         click.option(
             "--hold",
-            type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+            type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
             metavar="SHARE",
             help="Choose margins by simulation, and state only rates at which SHARE of the requests (0.99) is met.",
         ),

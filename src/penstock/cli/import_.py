@@ -56,10 +56,13 @@ def ppipe(folder: Path, out: Path, force: bool, as_json: bool) -> None:
       penstock import ppipe PPipe/ -o ppipe
       penstock plan ppipe/scenarios/NAME.yaml -o plan.json
     """
+    from penstock.files import refuse_overwrite
     from penstock.plan.ppipe import read_plans
     from penstock.profile.ppipe import read_profiles
 
     start = time.perf_counter()
+    if not out.is_dir():
+        refuse_overwrite(out, force, folder_of=())
     profiles = read_profiles(folder)
     imported = read_plans(folder, profiles)
     written = {
@@ -79,11 +82,10 @@ def ppipe(folder: Path, out: Path, force: bool, as_json: bool) -> None:
 
 def _refuse_overwrite(out: Path, names: Sequence[str], force: bool) -> None:
     from penstock.files import refuse_overwrite
+    from penstock.profile.store import PROFILE_FILES
 
-    if not out.is_dir():
-        refuse_overwrite(out, force=False)  # a file in the place of the folder: --force must not remove it
     for name in names:
-        refuse_overwrite(out / name, force)
+        refuse_overwrite(out / name, force, PROFILE_FILES if name.startswith("profiles/") else None)
 
 
 def _write(out: Path, names: Sequence[str], profiles: Mapping[str, Profile], imported: Imported) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json
 from penstock.cli.summaries import print_summaries, summary_document
 from penstock.traffic.known import ARRIVALS_HELP
@@ -24,15 +25,13 @@ if TYPE_CHECKING:
     "rates",
     multiple=True,
     required=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Requests per second, one for each --model.",
 )
 @click.option("--arrivals", "spec", default="poisson", show_default=True, help=ARRIVALS_HELP)
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option("--seconds", type=FiniteRange(min=0, min_open=True), default=10.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--slo-ms", type=click.FloatRange(min=0, min_open=True), help="Default: what the server states."
-)
+@click.option("--slo-ms", type=FiniteRange(min=0, min_open=True), help="Default: what the server states.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the record (a folder).")
 @force_option
 @json_option
@@ -64,7 +63,7 @@ def command(
 
     from penstock.errors import BadInputError
     from penstock.files import refuse_overwrite
-    from penstock.record import save_record
+    from penstock.record import RECORD_FILES, save_record
     from penstock.report.summary import summarise
     from penstock.serve import require_extra
 
@@ -79,7 +78,7 @@ def command(
             f"models {', '.join(models)} with {len(rates)} rates: give each model once, and one --rate for each."
         )
     if output is not None:
-        refuse_overwrite(output, force)
+        refuse_overwrite(output, force, RECORD_FILES)
     rng = np.random.default_rng(seed)
     arrivals = draw_arrivals(parse_arrivals(spec), rates, seconds, rng)
     slo_us = None if slo_ms is None else us_from_ms(slo_ms)

@@ -6,6 +6,8 @@ import importlib
 import json
 import os
 import sys
+import traceback
+from typing import NoReturn
 
 import click
 
@@ -81,17 +83,30 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        _fail(error.format_message(), 2)
     except click.Abort:
         click.echo("Stopped.", err=True)
-        sys.exit(130)
+        _fail("stopped", 130)
     except PenstockError as error:
         click.echo(f"penstock: {error}", err=True)
-        if "--json" in sys.argv:
-            click.echo(json.dumps({"error": str(error), "exit_status": error.exit_status}))
-        sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
     except BrokenPipeError:
         # The reader (head, less) went away: not a fault. Point stdout elsewhere so that
         # the interpreter's flush at exit does not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as fault:
+        traceback.print_exc()
+        _fail(f"internal fault: {type(fault).__name__}: {fault}", 1)
+
+
+def _fail(error: str, exit_status: int) -> NoReturn:
+    """End with ``exit_status``; whoever asked for a JSON document gets one that says why."""
+    # The arguments themselves, as those that cannot be parsed must be answered too.
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error, "exit_status": exit_status}))
+    sys.exit(exit_status)
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    kept = [[str(cell) for cell in row] for row in rows]
+    kept = [[_without_sign_of_zero(str(cell)) for cell in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
     for index, column in enumerate(columns):
         numeric = bool(kept) and all(_is_number(row[index]) for row in kept)
@@ -54,6 +54,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     # Not the table's own title, which would wrap at the table's width.
     console.print(Text(title, style="bold"), table)
+
+
+def _without_sign_of_zero(cell: str) -> str:
+    """What rounds to zero has no sign worth reading."""
+    return cell[1:] if cell.startswith("-") and not cell.strip("-0.%") and "0" in cell else cell
 
 
 def _is_number(cell: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError
 from penstock.files import refuse_overwrite, write_text, write_whole
@@ -54,12 +55,10 @@ def _class_counts(ctx: click.Context, parameter: click.Parameter, texts: tuple[s
     show_default=True,
     help="Stop when proven so near the optimum.",
 )
-@click.option(
-    "--time-limit", type=click.FloatRange(min=0), default=60.0, show_default=True, help="In seconds."
-)
+@click.option("--time-limit", type=FiniteRange(min=0), default=60.0, show_default=True, help="In seconds.")
 @click.option(
     "--bandwidth-gbps",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
     help="Of the link between stages; placement graphs bring their own transfer times.",
@@ -72,9 +71,7 @@ def _class_counts(ctx: click.Context, parameter: click.Parameter, texts: tuple[s
     metavar="CLASS=STAGES",
     help="Unlike devices: so many stages on that class (repeatable); their order is chosen. Without a bound.",
 )
-@click.option(
-    "--memory-gb", type=click.FloatRange(min=0), help="Of a device (ONNX): what exceeds it is streamed."
-)
+@click.option("--memory-gb", type=FiniteRange(min=0), help="Of a device (ONNX): what exceeds it is streamed.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw the graph, coloured by stage.")
 @click.option(
     "--write-onnx",

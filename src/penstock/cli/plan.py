@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.hold import Holding, hold_options, plan_held
+from penstock.cli.limits import limit_options
 from penstock.cli.objective import unit_of
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError
@@ -34,24 +35,10 @@ PLANNER_NAMES = ("penstock", "np", "dart-r", "even")  # a test holds this agains
     type=click.Choice(PLANNER_NAMES),
     default="penstock",
     show_default=True,
-    help="penstock: pool-based pipelines; np: whole models only.",
+    help="penstock: pool-based pipelines; np: whole models only; dart-r (pairs) and even (equal stages): baselines, "
+    "not for objective cost.",
 )
-@click.option(
-    "--time-limit",
-    "time_limit_s",
-    metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds after which the best plan so far is taken.",
-)
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1),
-    default=1e-3,
-    show_default=True,
-    help="Relative distance between plan and proven bound that is near enough.",
-)
+@limit_options(60.0, "Seconds after which the best plan so far is taken.")
 @click.option(
     "--shared-pools",
     is_flag=True,
@@ -109,8 +96,9 @@ def command(
         plan = planner.plan(scenario, profiles).solution
         if shared_pools:
             plan = with_shared_pools(plan, profiles)
+    # What is printed is taken to be kept here, as in "penstock plan SCENARIO --json > plan.json".
+    plan = relocated(plan, scenario_path.parent, Path() if output is None else output.parent)
     if output is not None:
-        plan = relocated(plan, scenario_path.parent, output.parent)
         save_plan(plan, output, profiles, force=force)
         note(f"wrote {output}")
     if as_json:
@@ -129,7 +117,7 @@ def _print_plan(plan: Plan) -> None:
         columns = ["", "blocks", "class", "batch", "workers", "devices"]
         columns += ["infer", "transfer", "slack", "rate/s"]
         print_table(title, columns, _pools(plan, model))
-    print_table("Devices", ["class", "used", "count"], _devices(plan))
+    print_table("Devices", ["class", "used", "in service"], _devices(plan))
     if plan.verification is not None:
         how = plan.verification
         rows = [
@@ -143,11 +131,17 @@ def _print_plan(plan: Plan) -> None:
             rows,
         )
     click.echo(f"objective  {plan.objective:.4f} {unit_of(plan.scenario)}")
-    click.echo(f"bound      {plan.bound:.4f} (no plan of this space passes it)")
+    click.echo(f"bound      {plan.bound:.4f} ({_what_bounds(plan)})")
     click.echo(f"gap        {plan.gap:.2e}, {plan.status}")
     if plan.shared_pools:
         click.echo("pools      shared: a worker serves every stage of its class, share and place")
     click.echo(f"solved in  {plan.stats['solve_seconds']:.2f} s")
+
+
+def _what_bounds(plan: Plan) -> str:
+    if plan.planner in ("dart-r", "even"):
+        return "of device time: no plan passes it, and few come near"
+    return "no plan of this space passes it"
 
 
 def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:

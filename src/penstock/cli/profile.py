@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.files import refuse_overwrite
@@ -21,7 +22,7 @@ from penstock.profile.build import boundaries_of, build_profile, merge_classes
 from penstock.profile.catalogue import CATALOGUE, CPU_CORE, DeviceSpec, device_spec
 from penstock.profile.measure import Measurement, measure
 from penstock.profile.predict import predict, predict_operators
-from penstock.profile.store import load_profile, save_profile
+from penstock.profile.store import PROFILE_FILES, load_profile, save_profile
 from penstock.profile.table import Profile
 from penstock.profile.timing import Effort, Progress
 
@@ -68,7 +69,7 @@ def _boundaries(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads a worker.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Goal for the time to measure; slow models take longer.",
@@ -113,7 +114,7 @@ def command(
     if blocks is not None and boundaries is not None:
         raise BadInputError("--boundaries gives the blocks already: leave out --blocks.")
     if not merge:
-        refuse_overwrite(output, force)
+        refuse_overwrite(output, force, PROFILE_FILES)
     kept = load_profile(output) if merge else None
     specs = [device_spec(name) for name in dict.fromkeys(predicted)]
     onnx_model = read_onnx(model)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.diff import difference_document, print_difference
+from penstock.cli.limits import limit_options
 from penstock.cli.objective import unit_of
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.errors import BadInputError
@@ -41,22 +42,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Plan file to write; else print only.",
 )
-@click.option(
-    "--time-limit",
-    "time_limit_s",
-    metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds after which the best plan so far is taken, for each number of moves.",
-)
-@click.option(
-    "--gap",
-    type=click.FloatRange(min=0, max=1),
-    default=1e-4,
-    show_default=True,
-    help="Relative distance between plan and proven bound that is near enough.",
-)
+@limit_options(60.0, "Seconds after which the best plan so far is taken, for each number of moves.")
 @force_option
 @json_option
 def command(
@@ -107,8 +93,8 @@ def command(
         return
     plan = replanner.within(most_loads).solution
     found = difference(running.plan, plan)
+    plan = relocated(plan, folder, Path() if output is None else output.parent)
     if output is not None:
-        plan = relocated(plan, folder, output.parent)
         save_plan(plan, output, profiles, force=force)
         note(f"wrote {output}")
     if as_json:

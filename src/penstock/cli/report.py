@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from penstock.plan.plan import Plan
     from penstock.report.page import Contents
 
+FIGURE_FILES = ("*.svg",)
+
 
 @click.command("report")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -44,11 +46,15 @@ def command(
       penstock report compare.json --figures figures
     """
     from penstock.errors import BadInputError
-    from penstock.files import write_text, write_whole
+    from penstock.files import refuse_overwrite, write_text, write_whole
     from penstock.report.page import draw, render
 
     if output is None and figures is None:
         raise BadInputError("nothing to write: give -o PAGE.html, --figures FOLDER, or both.")
+    if output is not None:
+        refuse_overwrite(output, force)
+    if figures is not None:
+        refuse_overwrite(figures, force, FIGURE_FILES)
     contests = [path for path in inputs if path.is_file() and _is_contest(path)]
     contents = _contents(tuple(path for path in inputs if path not in contests), title)
     written = []
@@ -57,7 +63,7 @@ def command(
         written.append(output)
     if figures is not None:
         drawn = draw(contents) | _contest_figures(contests)
-        write_whole(figures, lambda made: _save_figures(drawn, made), force=force)
+        write_whole(figures, lambda made: _save_figures(drawn, made), force=force, folder_of=FIGURE_FILES)
         written.append(figures)
     if as_json:
         print_json({"written": [str(path) for path in written]})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, note
 from penstock.schedule.rules import RULES
 
@@ -23,9 +24,7 @@ from penstock.schedule.rules import RULES
 )
 @click.option("--record", type=click.Path(path_type=Path), help="Write the record (a folder) at the end.")
 @click.option("--journal", type=click.Path(path_type=Path), help="Write every decision, for a replay.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop by itself after this time."
-)
+@click.option("--seconds", type=FiniteRange(min=0, min_open=True), help="Stop by itself after this time.")
 @click.option(
     "--dispatch-us", type=click.IntRange(min=0), help="What the policy takes a batch's start to cost here."
 )
@@ -75,7 +74,7 @@ def command(
     """
     from penstock.files import refuse_overwrite
     from penstock.plan.store import load_plan
-    from penstock.record import save_record
+    from penstock.record import RECORD_FILES, save_record
     from penstock.serve import require_extra
 
     require_extra("penstock serve")
@@ -83,8 +82,10 @@ def command(
     from penstock.serve.server import Address, listening_socket, run_folder, serve
     from penstock.serve.spec import DISPATCH_US, OVERHEAD_US, Limits
 
-    for path in filter(None, (record, journal)):
-        refuse_overwrite(path, force)
+    if record is not None:
+        refuse_overwrite(record, force, RECORD_FILES)
+    if journal is not None:
+        refuse_overwrite(journal, force)
     loaded = load_plan(plan_path)
     classes = frozenset(loaded.plan.scenario.cluster.device_classes)
     options = ServeOptions(

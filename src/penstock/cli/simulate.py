@@ -124,7 +124,7 @@ def command(
     from penstock.files import refuse_overwrite
     from penstock.plan.dispatch import dispatch_table
     from penstock.plan.store import load_plan
-    from penstock.record import save_record
+    from penstock.record import RECORD_FILES, save_record
     from penstock.traffic.spec import parse_arrivals
 
     process = parse_arrivals(spec)
@@ -134,7 +134,7 @@ def command(
     _check_world(world)
     if output is not None:
         _check_one_seed(seeds)
-        refuse_overwrite(output, force)
+        refuse_overwrite(output, force, RECORD_FILES)
     loaded = load_plan(plan_path)
     table = dispatch_table(loaded.plan, loaded.profiles)
     figures = []

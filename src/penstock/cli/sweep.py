@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import json_option, note, print_json, print_table
 from penstock.cli.trials import make_trial, trial_options
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--attainment",
     "target",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
     default=0.99,
     show_default=True,
     help="Share of all arrived requests that must be met.",
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @trial_options
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=1e-4, max=0.1),
+    type=FiniteRange(min=1e-4, max=0.1),
     default=0.005,
     show_default=True,
     help="Relative width at which the search stops.",

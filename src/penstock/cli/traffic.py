@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
 from penstock.traffic.known import ARRIVALS_HELP, KNOWN
 
@@ -73,12 +74,12 @@ def convert(file: Path, output: Path, format_name: str | None, seed: int, force:
 @click.option(
     "--rate",
     "rate_rps",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help=f"Requests per second of a SPEC [default: {RATE_RPS:g}].",
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help=f"How much of a SPEC is drawn [default: {SECONDS:g}].",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of a SPEC's arrivals [default: 0].")

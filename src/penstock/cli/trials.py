@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from penstock.cli.numbers import FiniteRange
+
 if TYPE_CHECKING:
     from penstock.simulate.trial import Trial
 
@@ -32,7 +34,7 @@ def trial_options(command: F) -> F:
         ),
         click.option(
             "--seconds",
-            type=click.FloatRange(min=0, min_open=True),
+            type=FiniteRange(min=0, min_open=True),
             default=20.0,
             show_default=True,
             help="Simulated time of arrivals in each run.",

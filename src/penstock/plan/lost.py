@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from penstock.cluster import DeviceClass
-from penstock.errors import BadInputError
+from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.scenario import Scenario
 
 _NAMED = re.compile(r"(?P<device_class>.+):(?P<host>host)?(?P<number>\d+)")
@@ -15,7 +15,8 @@ _NAMED = re.compile(r"(?P<device_class>.+):(?P<host>host)?(?P<number>\d+)")
 def without_lost(scenario: Scenario, lost: Sequence[str]) -> Scenario:
     """``scenario`` with the devices named in ``lost`` out of service, besides those that are so already.
 
-    :class:`BadInputError` for a device, host or class that the cluster does not have, or if none is left.
+    :class:`BadInputError` for a device, host or class that the cluster does not have,
+    :class:`InfeasibleError` if no device is left.
     """
     classes = dict(scenario.cluster.device_classes)
     for name in lost:
@@ -39,7 +40,7 @@ def without_lost(scenario: Scenario, lost: Sequence[str]) -> Scenario:
         now_lost = tuple(sorted({*spec.lost, *devices}))
         classes[device_class] = spec.model_copy(update={"lost": now_lost})
     if not any(spec.available for spec in classes.values()):
-        raise BadInputError("every device is lost: nothing is left to plan for.")
+        raise InfeasibleError("every device is lost: nothing is left to plan for. Leave out some --lost.")
     cluster = scenario.cluster.model_copy(update={"device_classes": classes})
     return scenario.model_copy(update={"cluster": cluster})
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from penstock.cluster import Cluster
 from penstock.errors import BadInputError
-from penstock.files import Name, StrictModel, read_yaml, validate
+from penstock.files import Name, StrictModel, read_yaml, validate, within
 from penstock.profile.store import load_profile
 from penstock.profile.table import Profile
+
+LEAST_RATE, MOST_RATE = 1e-6, 1e9
+Rate = Annotated[float, within(LEAST_RATE, MOST_RATE)]
+"""Requests per second, or a share of the load in any unit."""
+MOST_WEIGHT_RATIO = 1e9
+Microseconds = Annotated[int, within(1, 10**10)]
+"""A time up to some three hours."""
 
 
 class ServedModel(StrictModel):
@@ -25,20 +32,30 @@ class ServedModel(StrictModel):
 
     name: Name
     profile: str
-    slo_us: int | None = Field(default=None, gt=0)
-    slo_ms: float | None = Field(default=None, gt=0)
-    weight: float = Field(default=1.0, gt=0)
-    rate_rps: float | None = Field(default=None, gt=0)
+    slo_us: Microseconds | None = None
+    slo_ms: Annotated[float, within(1e-3, 1e7)] | None = None
+    weight: Rate = 1.0
+    rate_rps: Rate | None = None
     slo_margin: float | None = Field(default=None, ge=0, lt=1)
     slo_margin_us: int | None = Field(default=None, ge=0)
-    estimated_rps: float | None = Field(default=None, gt=0)
+    estimated_rps: Rate | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _a_demand_is_a_weight(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("rate_rps"), int | float):
-            return {"weight": given["rate_rps"], **given}
+        rate_rps = given.get("rate_rps") if isinstance(given, dict) else None
+        # A demand out of range must not be reported as a weight that nobody wrote.
+        if isinstance(rate_rps, int | float) and LEAST_RATE <= rate_rps <= MOST_RATE:
+            return {"weight": rate_rps, **given}
         return given
+
+    @model_serializer(mode="wrap")
+    def _as_a_user_writes_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the weight that a demand implies: a demand can then be changed by hand in one place."""
+        document: dict[str, Any] = write(self)
+        if self.rate_rps is not None:
+            document.pop("weight", None)
+        return document
 
     @model_validator(mode="after")
     def _one_unit_each(self) -> Self:
@@ -78,8 +95,8 @@ class PlannerSettings(StrictModel):
     rule. With ``fill`` devices that the worst model cannot use raise the others.
     """
 
-    max_stages: int = Field(default=2, ge=1)
-    batch_build_factor: float = Field(default=1.3, ge=0)
+    max_stages: Annotated[int, within(1, 1_000)] = 2
+    batch_build_factor: Annotated[float, within(0, 1e3)] = 1.3
     objective: Literal["throughput", "cost"] = "throughput"
     share_devices: bool = True
     fill: bool = True
@@ -98,6 +115,17 @@ class Scenario(StrictModel):
         names = [m.name for m in self.models]
         if len(set(names)) != len(names):
             raise ValueError(f"model names must differ, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_compare(self) -> Self:
+        least, most = (choose(self.models, key=lambda model: model.weight) for choose in (min, max))
+        if most.weight > MOST_WEIGHT_RATIO * least.weight:
+            field = "weight" if least.rate_rps is None else "rate_rps"
+            raise ValueError(
+                f"{field} of {most.name} (={most.weight:g}) must be at most {MOST_WEIGHT_RATIO:g} times that of "
+                f"{least.name} (={least.weight:g}), or no tolerance tells the smaller from 0: check their units"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,9 @@ from penstock.plan.plan import Plan
 from penstock.plan.scenario import Scenario, load_profiles
 from penstock.profile.table import Profile
 
+PRINTED_BESIDE = ("solve_seconds", "difference")
+"""What ``plan --json`` and ``replan --json`` say of a plan besides: no part of it, and passed over on load."""
+
 
 @dataclass(frozen=True)
 class LoadedPlan:
@@ -25,7 +28,10 @@ class LoadedPlan:
 
 def load_plan(path: Path) -> LoadedPlan:
     """The plan in ``path``; :class:`BadInputError` where the file, its profiles or the plan is unsound."""
-    plan = validate(Plan, read_json(path), path)
+    document = read_json(path)
+    if isinstance(document, dict):
+        document = {field: value for field, value in document.items() if field not in PRINTED_BESIDE}
+    plan = validate(Plan, document, path)
     profiles = load_profiles(plan.scenario, path.parent)
     try:
         check_plan(plan, profiles)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +17,31 @@ from pydantic import Field, model_validator
 from pydantic.functional_validators import AfterValidator
 
 from penstock.errors import BadInputError
-from penstock.files import StrictModel, read_json, read_text, validate, write_whole
+from penstock.files import StrictModel, read_json, read_text, validate, within, write_whole
 from penstock.profile.latency_csv import format_tables, parse_tables
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
 HEADER = "profile.json"
 LATENCIES = "latency.csv"
+PROFILE_FILES = (HEADER, LATENCIES)
+"""What a profile's folder holds, and all that ``--force`` replaces."""
 
-# No control characters: a name stands in one cell of one line.
-Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Bytes = Annotated[int, Field(ge=0, le=2**53)]
+
+def _one_line(text: str) -> str:
+    # A name stands in one cell of one line.
+    if not text or any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
+        raise ValueError("must be a text of one line, not empty and without control characters")
+    return text
+
+
+def _sha256(text: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{64}", text) is None:
+        raise ValueError("must be 64 lower-case hexadecimal digits; write null where it is not known")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_one_line)]
+Bytes = Annotated[int, within(0, 2**53)]
 
 
 def _iso_8601(text: str) -> str:
@@ -39,7 +55,7 @@ def _iso_8601(text: str) -> str:
 class _Model(StrictModel):
     name: Name
     file: Name | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
 
 
 class _Block(StrictModel):
@@ -102,8 +118,8 @@ def load_profile(folder: Path) -> Profile:
 def save_profile(profile: Profile, folder: Path, *, force: bool = False) -> None:
     """Write ``profile`` to ``folder``, whole or not at all; the model file is named relative to ``folder``.
 
-    Raises :class:`BadInputError` if the folder exists and ``force`` is not given, or if the profile breaks
-    a rule of the format.
+    Raises :class:`BadInputError` if the folder exists and ``force`` is not given, if it is no profile, or
+    if the profile breaks a rule of the format.
     """
     document = _document(profile, folder)
     _check_shapes(profile, folder)
@@ -115,7 +131,7 @@ def save_profile(profile: Profile, folder: Path, *, force: bool = False) -> None
         (made / HEADER).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (made / LATENCIES).write_text(table_text, encoding="utf-8")
 
-    write_whole(folder, write, force=force)
+    write_whole(folder, write, force=force, folder_of=PROFILE_FILES)
 
 
 def _assemble(document: Any, table_text: str, folder: Path) -> Profile:

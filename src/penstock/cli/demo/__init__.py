@@ -9,6 +9,8 @@ import click
 
 from penstock.cli.output import force_option, json_option, note, print_json
 
+DEMO_FILES = ("*.onnx", "profile", "scenario.yaml", "plan-*.json", "measured-*", "simulated-*", "report.html")
+
 
 @click.command("demo")
 @click.option(
@@ -54,5 +56,5 @@ def command(output: Path, force: bool, as_json: bool) -> None:
         else:
             print_rows(found)
 
-    write_whole(output, fill, force=force)
+    write_whole(output, fill, force=force, folder_of=DEMO_FILES)
     note(f"Report: {output / 'report.html'}   ({time.monotonic() - began:.0f} s)")
