@@ -12,8 +12,8 @@ from penstock.cli.numbers import FiniteRange
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def limit_options(seconds: float, each: str) -> Callable[[F], F]:
-    """``--time-limit`` with a default of ``seconds``, whose help says ``each``, and ``--gap``."""
+def limit_options(seconds: float, each: str, *, gap: float = 1e-3) -> Callable[[F], F]:
+    """``--time-limit`` with a default of ``seconds``, whose help says ``each``, and ``--gap``, with one of ``gap``."""
 
     def add(command: F) -> F:
         time_limit = click.option(
@@ -25,13 +25,13 @@ def limit_options(seconds: float, each: str) -> Callable[[F], F]:
             show_default=True,
             help=each,
         )
-        gap = click.option(
+        near_enough = click.option(
             "--gap",
             type=FiniteRange(min=0, max=1),
-            default=1e-3,
+            default=gap,
             show_default=True,
             help="Relative distance between plan and proven bound that is near enough.",
         )
-        return time_limit(gap(command))
+        return time_limit(near_enough(command))
 
     return add

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Plan file to write; else print only.",
 )
-@limit_options(60.0, "Seconds after which the best plan so far is taken, for each number of moves.")
+@limit_options(60.0, "Seconds after which the best plan so far is taken, for each number of moves.", gap=1e-4)
 @force_option
 @json_option
 def command(
