@@ -7,7 +7,7 @@ import json
 import pytest
 from test_cli_simulate import plan, run  # noqa: F401  (a fixture)
 
-from penstock.cli import simulate as verb
+from penstock.cli import policies
 from penstock.errors import BadInputError
 from penstock.record import load_record
 from penstock.simulate import simulator, stagewise
@@ -19,8 +19,9 @@ def document(plan, *options):  # noqa: F811
 
 
 def test_the_choices_are_the_simulators_policies():
-    assert set(verb.POLICIES) == {*simulator.POLICIES, *stagewise.POLICIES}
-    assert set(published.POLICIES) <= set(verb.POLICIES)
+    assert policies.ROUTED == simulator.POLICIES
+    assert policies.STAGEWISE == stagewise.POLICIES
+    assert set(published.POLICIES) <= set(policies.POLICIES)
 
 
 @pytest.mark.parametrize("mode", ["full", "published"])

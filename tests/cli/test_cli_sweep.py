@@ -82,6 +82,12 @@ def test_sweep_is_relative_to_the_verified_rate(held):
     assert "load factor" in run(sweep, held, "--seconds", 5, "--seeds", 1).stdout
 
 
+def test_sweep_knows_policies_that_decide_by_stage(held):
+    (model,) = json.loads(run(sweep, held, "--policy", "reactive", "--seconds", 5, "--json").stdout)["models"]
+    # One policy is not another, but both serve the same pools within a tenth of what they can do.
+    assert 0.5 < model["load_factor"] < 1.2
+
+
 def test_compare_and_its_figures(folder, tmp_path):
     options = ["--planner", "np", "--seconds", 3, "--seeds", 2, "--json"]
     output = run(compare, folder / "scenario.yaml", *options)

@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import json_option, note, print_json, print_table
+from penstock.cli.policies import POLICIES, ROUTED
 from penstock.cli.trials import make_trial, trial_options
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ TUNING_SEEDS = (0, 1)
     help="Planners of one margin for all models; the closed loop is always there. Repeatable.",
 )
 @click.option(
-    "--policy", "policies", multiple=True, default=("reservation",), show_default=True, help="Repeatable."
+    "--policy",
+    "policies",
+    type=click.Choice(POLICIES),
+    multiple=True,
+    default=("reservation",),
+    show_default=True,
+    help="The closed loop knows all but reactive. Repeatable.",
 )
 @click.option(
     "--attainment",
@@ -78,11 +85,12 @@ def command(
     rules = Rules(target, partial(trial, TUNING_SEEDS), partial(trial, seeds))
     found: dict[str, Contest] = {}
     documents = []
+    closed_loop = [policy for policy in policies if policy in ROUTED]
     for path in scenarios:
         scenario = load_scenario(path)
         baselines = [(planner, policy) for planner in planners for policy in policies]
         profiles = load_profiles(scenario, path.parent)
-        found[str(path)] = contest(scenario, profiles, rules, baselines=baselines, closed_loop=policies)
+        found[str(path)] = contest(scenario, profiles, rules, baselines=baselines, closed_loop=closed_loop)
         documents.append({"scenario": str(path), **contest_document(found[str(path)], profiles, rules)})
         note(f"{path}: done")
     document = {

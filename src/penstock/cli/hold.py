@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import note
+from penstock.cli.policies import ROUTED
 
 if TYPE_CHECKING:
     from penstock.plan.closed_loop.search import Measured
@@ -35,7 +36,11 @@ def hold_options(command: F) -> F:
             "--arrivals", default="poisson", show_default=True, help="With --hold: the traffic to hold it in."
         ),
         click.option(
-            "--policy", default="reservation", show_default=True, help="With --hold: the data plane's rule."
+            "--policy",
+            type=click.Choice(ROUTED),
+            default="reservation",
+            show_default=True,
+            help="With --hold: the data plane's rule.",
         ),
         click.option(
             "--hold",

@@ -9,7 +9,7 @@ import click
 
 from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import force_option, note
-from penstock.schedule.rules import RULES
+from penstock.cli.policies import ROUTED
 
 
 @click.command()
@@ -33,7 +33,7 @@ from penstock.schedule.rules import RULES
 )
 @click.option(
     "--policy",
-    type=click.Choice(tuple(RULES)),
+    type=click.Choice(ROUTED),
     default="reservation",
     show_default=True,
     help="Who is served when: see docs/policies.md.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.output import force_option, json_option, note, print_json, print_table
+from penstock.cli.policies import POLICIES
 from penstock.cli.seeds import mean_by_key, over_seeds, print_seed_summaries, seed_document
 from penstock.cli.summaries import print_summaries
 from penstock.traffic.known import ARRIVALS_HELP
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from penstock.report.summary import ModelSummary
     from penstock.schedule.table import DispatchTable
     from penstock.traffic.arrivals import ArrivalProcess, Arrivals
-
-POLICIES = ("reservation", "whole-batch", "edf", "penstock", "reactive")
-"""Written out, since the verb's help must not load the simulator; a test holds it current."""
 
 
 @dataclass(frozen=True)
@@ -185,14 +183,12 @@ def _arrivals(plan: Plan, process: ArrivalProcess, load_factor: float, seconds: 
 
 def _record(loaded: LoadedPlan, table: DispatchTable, arrivals: Arrivals, world: _World, seed: int) -> Record:
     """What happens, by the simulator that the mode and the policy call for."""
-    from penstock.simulate import stagewise
+    from penstock.simulate.every_policy import simulate_policy
     from penstock.simulate.published.simulator import simulate_published
-    from penstock.simulate.simulator import simulate
 
     if world.mode == "published":
         return simulate_published(loaded.plan, table, arrivals, policy=world.policy)
-    run = stagewise.simulate_stagewise if world.policy in stagewise.POLICIES else simulate
-    return run(
+    return simulate_policy(
         table,
         arrivals,
         model_names=[model.name for model in loaded.plan.models],

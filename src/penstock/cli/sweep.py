@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.numbers import FiniteRange
 from penstock.cli.output import json_option, note, print_json, print_table
+from penstock.cli.policies import POLICIES
 from penstock.cli.trials import make_trial, trial_options
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of all arrived requests that must be met.",
 )
-@click.option("--policy", default="reservation", show_default=True, help="The data plane's rule.")
+@click.option(
+    "--policy",
+    type=click.Choice(POLICIES),
+    default="reservation",
+    show_default=True,
+    help="Who is served when: see docs/policies.md.",
+)
 @trial_options
 @click.option(
     "--tolerance",

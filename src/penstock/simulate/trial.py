@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from penstock.record import Outcome, Record
 from penstock.schedule.table import DispatchTable
-from penstock.simulate.simulator import simulate
+from penstock.simulate.every_policy import simulate_policy
 from penstock.traffic.arrivals import ArrivalProcess, draw_arrivals
 from penstock.units import us_from_seconds
 
@@ -44,7 +44,7 @@ class Trial:
     def record(self, table: DispatchTable, rates_rps: Sequence[float], seed: int) -> Record:
         """What happens at ``rates_rps``, all of it: the warm-up too."""
         arrivals = draw_arrivals(self.arrivals, rates_rps, self.seconds, np.random.default_rng(seed))
-        return simulate(
+        return simulate_policy(
             table,
             arrivals,
             model_names=[str(model) for model in range(table.n_models)],
