@@ -105,7 +105,7 @@ def test_compare_and_its_figures(folder, tmp_path):
     (tmp_path / "compare.json").write_text(output.stdout)
     run(report, tmp_path / "compare.json", "--figures", tmp_path / "figures")
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert {"load-factor-at-99%-by-scenario", "utilisation-of-fast", "attainment-over-load-scenario"} <= drawn
+    assert {"load-factor-at-99-by-scenario", "utilisation-of-fast", "attainment-over-load-scenario"} <= drawn
 
 
 def test_a_damaged_comparison_is_refused(tmp_path):

@@ -128,5 +128,6 @@ def _save_figures(drawn: Mapping[str, Figure], folder: Path) -> None:
 
     folder.mkdir()
     for caption, figure in drawn.items():
-        name = "-".join(caption.lower().split())
+        # A percent sign in a name would have to be escaped in every link to it.
+        name = "-".join(caption.lower().replace("%", "").split())
         (folder / f"{name}.svg").write_text(to_svg(figure), encoding="utf-8")
