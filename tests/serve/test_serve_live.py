@@ -266,8 +266,13 @@ def test_two_models_on_shared_pools(tmp_path):
     x = np.random.default_rng(1).normal(size=(4, WIDTH)).astype(np.float32)
     with LocalServer(plan, [*ALLOWANCE, "--policy", "penstock", *files]) as server:
         assert len(children_of(server.pid)) == 2 + 4  # one worker a stage is planned for each model
-        text = ask(f"{server.url}/metrics")[2].decode()
-        assert [f'penstock_workers_up{{stage="{stage}"}} 2' in text for stage in range(4)] == [True] * 4
+        # Ready means one worker a stage; the others report a moment later.
+        for _ in range(2_000):
+            text = ask(f"{server.url}/metrics")[2].decode()
+            are_up = [f'penstock_workers_up{{stage="{stage}"}} 2' in text for stage in range(4)]
+            if all(are_up):
+                break
+        assert are_up == [True] * 4
         for path, profile in zip(paths, profiles, strict=True):
             wanted = onnxruntime.InferenceSession(path).run(["double", "sum"], {"x": x})
             result = infer(server, profile.model, "x", x)
