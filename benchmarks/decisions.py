@@ -24,14 +24,15 @@ from unittest import mock
 
 import numpy as np
 
-from penstock.schedule import edf_kernels, reservation_kernels, route_kernels
 from penstock.schedule.journal import Event, JournalingPolicy
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.rules import RULES
+from penstock.schedule.mechanism import route_kernels
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.rule_numbers import RULES
+from penstock.schedule.rules import edf_kernels, reservation_kernels
 from penstock.schedule.table import DispatchTable
-from penstock.simulate.simulator import simulate
+from penstock.simulate.routed.routed_simulator import simulate
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 
 BATCH = 8
 RATE_PER_WORKER_RPS = 200.0
@@ -52,9 +53,9 @@ def fleet(workers: int) -> DispatchTable:
     latency = np.array([2_000 + 950 * batches, 4_000 + 3_050 * batches], np.int64)
     return DispatchTable(
         slo_us=np.array([80_000]),
-        pipeline_first=np.array([0, 1]),
-        stage_first=np.array([0, 2]),
-        worker_first=np.array([0, first, workers]),
+        pipeline_offsets=np.array([0, 1]),
+        stage_offsets=np.array([0, 2]),
+        worker_offsets=np.array([0, first, workers]),
         pipeline_batch=np.array([BATCH]),
         latency_us=latency,
         p99_us=latency,

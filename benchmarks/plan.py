@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from penstock.plan.plan import Plan
-from penstock.plan.planner import SearchLimits
-from penstock.plan.planners import PLANNERS
-from penstock.plan.ppipe import Imported, read_plans
-from penstock.plan.scenario import Scenario
-from penstock.profile.ppipe import read_profiles
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.by_name import PLANNERS
+from penstock.ppipe.plans import Imported, read_plans
+from penstock.ppipe.profiles import read_profiles
 from penstock.profile.table import Profile
 from penstock.result import Result
 

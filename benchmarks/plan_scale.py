@@ -22,10 +22,10 @@ import time
 import numpy as np
 
 from penstock.cluster import Cluster, DeviceClass
-from penstock.plan.checker import check_plan
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.scenario import PlannerSettings, Scenario, ServedModel
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
 PARTS = {

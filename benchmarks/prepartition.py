@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from penstock.partition.prepartition import prepartition
-from penstock.profile.ppipe import read_operator_costs, read_profiles
+from penstock.ppipe.profiles import read_operator_costs, read_profiles
 
 BLOCKS = 10
 LIMIT_S = 10.0

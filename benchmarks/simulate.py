@@ -20,21 +20,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from penstock.plan.dispatch import dispatch_table
-from penstock.plan.plan import Plan
-from penstock.plan.ppipe import read_plans
-from penstock.profile.ppipe import read_profiles
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.plan import Plan
+from penstock.ppipe.plans import read_plans
+from penstock.ppipe.profiles import read_profiles
+from penstock.ppipe.simulator.load_factors import Experiment, load_factors
+from penstock.ppipe.simulator.network import Flaws
+from penstock.ppipe.simulator.published import POLICIES, tally
+from penstock.ppipe.simulator.renewal_chunks import renewal_chunks
 from penstock.profile.table import Profile
 from penstock.report.summary import summarise
 from penstock.schedule.table import DispatchTable
-from penstock.simulate.published.arrivals import renewal_chunks
-from penstock.simulate.published.load_factors import Experiment, load_factors
-from penstock.simulate.published.network import Flaws
-from penstock.simulate.published.simulator import POLICIES, tally
-from penstock.simulate.simulator import simulate
-from penstock.simulate.stagewise import simulate_stagewise
+from penstock.simulate.routed.routed_simulator import simulate
+from penstock.simulate.stagewise.stagewise_simulator import simulate_stagewise
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 
 T = TypeVar("T")
 
@@ -55,9 +55,9 @@ def two_stages(p99_ratio: float = 1.0, batch: int = BATCH) -> DispatchTable:
     hosts = np.concatenate([np.arange(25) // 4, 7 + np.arange(75) // 2])
     return DispatchTable(
         slo_us=np.array([80_000]),
-        pipeline_first=np.array([0, 1]),
-        stage_first=np.array([0, 2]),
-        worker_first=np.array([0, WORKERS[0], sum(WORKERS)]),
+        pipeline_offsets=np.array([0, 1]),
+        stage_offsets=np.array([0, 2]),
+        worker_offsets=np.array([0, WORKERS[0], sum(WORKERS)]),
         pipeline_batch=np.array([batch]),
         latency_us=latency,
         p99_us=(latency * p99_ratio).astype(np.int64),

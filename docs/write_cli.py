@@ -17,7 +17,8 @@ PAGE = Path(__file__).parent / "cli.md"
 HEAD = """# Command line
 
 Written by `docs/write_cli.py` from `penstock VERB --help`. Exit status 0 is done, 1 an internal fault,
-2 bad input, 3 no feasible answer. With `--json` one JSON document goes to standard output and everything
+2 bad input, 3 no feasible answer, 4 a requirement missed (`load --require`). With `--json` one JSON document goes to
+standard output and everything
 else to standard error; where the verb fails, the document has `error` and `exit_status`.
 """
 

@@ -33,9 +33,9 @@ def make_table(models: Sequence[tuple[int, Sequence[Pipeline]]]) -> DispatchTabl
     hosts = [host for stage in stages for host in stage.hosts]
     return DispatchTable(
         slo_us=np.array([slo for slo, _ in models], np.int64),
-        pipeline_first=_first([len(own) for _, own in models]),
-        stage_first=_first([len(pipeline.stages) for pipeline in pipelines]),
-        worker_first=_first([len(stage.hosts) for stage in stages]),
+        pipeline_offsets=_first([len(own) for _, own in models]),
+        stage_offsets=_first([len(pipeline.stages) for pipeline in pipelines]),
+        worker_offsets=_first([len(stage.hosts) for stage in stages]),
         pipeline_batch=np.array([pipeline.batch for pipeline in pipelines], np.int64),
         latency_us=_rows([stage.latency_us for stage in stages], widest),
         p99_us=_rows([stage.p99_us or stage.latency_us for stage in stages], widest),
@@ -54,10 +54,12 @@ def _rows(rows: Sequence[Sequence[int]], widest: int) -> np.ndarray:
 
 
 @st.composite
-def tables(draw: st.DrawFn, *, noisy: bool = False, shared: bool = False) -> DispatchTable:
+def tables(
+    draw: st.DrawFn, *, noisy: bool = False, shared: bool = False, lent: bool = False
+) -> DispatchTable:
     """Up to 2 models of 2 pipelines of 3 stages of 3 workers, on shared hosts, batches up to 4.
 
-    With ``shared`` pools any stages may share a pool.
+    With ``shared`` pools any stages may share a pool; if ``lent``, any stages may lend each other workers.
     """
     n_hosts = draw(st.integers(1, 4))
     models = []
@@ -74,9 +76,12 @@ def tables(draw: st.DrawFn, *, noisy: bool = False, shared: bool = False) -> Dis
     # Hosts are dense: number those in use anew.
     _, dense = np.unique(table.worker_host, return_inverse=True)
     table = table._replace(worker_host=dense.astype(np.int64))
+    pools = len(table.worker_offsets) - 1
+    if lent:
+        group = draw(st.lists(st.integers(0, 1), min_size=pools, max_size=pools))
+        return table._replace(lend_group=np.array(group, np.int64))
     if not shared:
         return table
-    pools = len(table.worker_first) - 1
     stage_pool = draw(st.lists(st.integers(0, pools - 1), min_size=pools, max_size=pools))
     return table._replace(stage_pool=np.array(stage_pool, np.int64))
 

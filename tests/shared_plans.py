@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.cluster import Cluster, DeviceClass
-from penstock.plan.plan import Plan
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.scenario import Scenario, ServedModel
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.scenario import Scenario, ServedModel
+from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
 GB = 10**9

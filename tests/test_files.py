@@ -9,7 +9,6 @@ from pydantic import Field
 
 from penstock.errors import BadInputError
 from penstock.files import (
-    MOST_PROBLEMS,
     Name,
     StrictModel,
     read_json,
@@ -20,6 +19,7 @@ from penstock.files import (
     write_text,
     write_whole,
 )
+from penstock.files.messages import MOST_PROBLEMS
 
 
 class Toy(StrictModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol, final
 
 
@@ -39,3 +40,44 @@ class ManualClock:
         if duration_us < 0:
             raise ValueError(f"duration_us (={duration_us}) must be >= 0: a steady clock never goes back.")
         self._now_us += duration_us
+
+
+@final
+class SolvingClock:
+    """Seconds that count as solving: all but those in which this process compiled kernels.
+
+    Time limits and ``solve_seconds`` are by this clock, so that the first run on a machine finds the same plan as the
+    second. ``now`` is for tests.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._excluded_s = 0.0
+        self._stopped_at: float | None = None
+
+    def seconds(self) -> float:
+        """Seconds since an arbitrary origin; they stand still while the clock is stopped."""
+        now = self._now() if self._stopped_at is None else self._stopped_at
+        return now - self._excluded_s
+
+    def excluded_seconds(self) -> float:
+        """How long the clock has stood still in all."""
+        return self._excluded_s
+
+    def stop(self) -> None:
+        """What follows does not count."""
+        self._stopped_at = self._now()
+
+    def go_on(self) -> None:
+        """What follows counts again."""
+        if self._stopped_at is not None:
+            self._excluded_s += self._now() - self._stopped_at
+            self._stopped_at = None
+
+
+SOLVING = SolvingClock()
+
+
+def solving_seconds() -> float:
+    """Seconds of :data:`SOLVING`, the clock of this process."""
+    return SOLVING.seconds()

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
+from penstock.device.requirement import Requirement
 from penstock.files import Name, StrictModel, within
 
 Gbps = Annotated[float, within(1e-6, 1e6)]
 """Gbit/s."""
+
+MOST_DEVICES = 100_000
+"""Of one class."""
+
+
+Watts = Annotated[float, within(0, 1e6)]
+
+
+class DevicePower(StrictModel):
+    """What one device draws without work and at full load, in watts."""
+
+    idle: Watts = 0.0
+    busy: Watts
+
+    @model_validator(mode="after")
+    def _idle_is_less(self) -> Self:
+        if self.idle > self.busy:
+            raise ValueError(
+                f"idle (={self.idle:g} W) must be at most busy (={self.busy:g} W): are they exchanged?"
+            )
+        return self
 
 
 class DeviceClass(StrictModel):
@@ -18,13 +40,19 @@ class DeviceClass(StrictModel):
     ``count`` devices, ``per_host`` to a host (the last host may hold fewer); a device may be divided
     among at most ``max_share`` co-located workers. ``bandwidth_gbps`` overrides the cluster's. Devices in
     ``lost`` are out of service: they keep their numbers, so that the others keep theirs, and serve nothing.
+
+    ``requires`` names the real device by vendor (``{nvidia: L4}``), ``min_memory_gb`` its least memory: workers of
+    such a class are pinned to devices of this kind, and refuse any other. ``power_w`` is one device's draw.
     """
 
-    count: Annotated[int, within(0, 100_000)]
-    per_host: Annotated[int, within(1, 100_000)] = 1
+    count: Annotated[int, within(0, MOST_DEVICES)]
+    per_host: Annotated[int, within(1, MOST_DEVICES)] = 1
     max_share: Annotated[int, within(1, 1_000)] = 1
     memory_gb: Annotated[float, within(1e-6, 1e6)] | None = None
     hourly_cost: Annotated[float, within(1e-6, 1e9, or_zero=True)] | None = None
+    requires: dict[Literal["nvidia", "amd", "intel"], str] | None = None
+    min_memory_gb: Annotated[float, within(1e-6, 1e6)] | None = None
+    power_w: DevicePower | None = None
     bandwidth_gbps: Gbps | None = None
     lost: tuple[int, ...] = ()
 
@@ -67,10 +95,21 @@ class Cluster(StrictModel):
             raise ValueError("the cluster is empty: give at least one device class a count of 1 or more")
         return self
 
+    def requirement_of(self, device_class: str) -> Requirement | None:
+        """What a device of ``device_class`` must be; None where the scenario does not say."""
+        spec = self.device_classes[device_class]
+        if spec.requires is None and spec.min_memory_gb is None:
+            return None
+        return Requirement(device_class, spec.requires or {}, spec.min_memory_gb)
+
     def bandwidth_gbps_of(self, device_class: str) -> float:
         """The interface bandwidth of a host of ``device_class``, in Gbit/s, each direction."""
         own = self.device_classes[device_class].bandwidth_gbps
         return self.bandwidth_gbps if own is None else own
+
+    def link_gbps(self, sender: str, receiver: str) -> float:
+        """The bandwidth between hosts of two device classes, that of the slower interface, in Gbit/s."""
+        return min(self.bandwidth_gbps_of(sender), self.bandwidth_gbps_of(receiver))
 
     def hosts_of(self, device_class: str) -> int:
         """The number of hosts that hold the devices of ``device_class``."""

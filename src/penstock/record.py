@@ -8,8 +8,8 @@ Parquet can use them; the order of the models, the source and the version are in
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,29 +17,41 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.arrays import I64
 from penstock.errors import BadInputError
 from penstock.files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-I64 = NDArray[np.int64]
 T = TypeVar("T", "Requests", "Batches")
 
 
 class Outcome(IntEnum):
-    """How a request ended; stored by code, written to files as text."""
+    """How a request ended; stored by code, written to files as text.
+
+    ``CANCELLED``: its client left before the deadline. The server could still have met it, or missed it: nobody knows,
+    so an attainment leaves it out (:func:`is_judged`).
+    """
 
     MET = 0
     LATE = 1
     DROPPED_EARLY = 2
     DROPPED_DEADLINE = 3
     ERROR = 4
+    CANCELLED = 5
 
     @property
     def text(self) -> str:
-        """The name used in files: ``met``, ``late``, ``dropped:early``, ``dropped:deadline``, ``error``."""
+        """The name used in files: ``met``, ``late``, ``dropped:early``, ``dropped:deadline``, ``error``,
+        ``cancelled``."""
         return self.name.lower().replace("_", ":", 1)
+
+
+def is_judged(outcome: I64) -> NDArray[np.bool_]:
+    """Which of some requests count for an attainment: all but those whose client left before the deadline."""
+    judged: NDArray[np.bool_] = outcome != Outcome.CANCELLED
+    return judged
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,10 @@ class Batches:
     transfer_us: I64
 
 
+WINDOW = ("window_start_us", "window_stop_us")
+"""The entries of ``Record.about`` that give the window of arrivals that count: without the warm-up."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What happened: ``models`` are the names that ``model`` columns index."""
@@ -89,6 +105,16 @@ class Record:
     batches: Batches
     source: str
     """``simulated`` or ``measured``."""
+    about: Mapping[str, str | int | float] = field(default_factory=dict)
+    """How it was made, for readers: the command, seed, policy, arrivals. See :data:`WINDOW`."""
+
+    @property
+    def window_us(self) -> tuple[int, int] | None:
+        """The arrivals that count, ``[start, stop)``, as the command counted that wrote the record. None: all."""
+        start_us, stop_us = (self.about.get(key) for key in WINDOW)
+        if not isinstance(start_us, int) or not isinstance(stop_us, int):
+            return None
+        return start_us, stop_us
 
     def since(self, start_us: int) -> Record:
         """The requests that arrived at ``start_us`` or later, and the batches queued then or later."""
@@ -132,8 +158,11 @@ def load_record(path: Path) -> Record:
         raise BadInputError(
             f"{path}: requests.parquet and batches.parquet are of different records. Save it anew."
         )
-    record = Record(tuple(header["models"]), Requests(**requests), Batches(**batches), header["source"])
-    dangling = np.setdiff1d(record.requests.batch[record.requests.batch >= 0], record.batches.batch)
+    record = Record(
+        tuple(header["models"]), Requests(**requests), Batches(**batches), header["source"], header["about"]
+    )
+    sent = record.requests.batch[record.requests.batch >= 0]
+    dangling = sent[~np.isin(sent, record.batches.batch)]
     if dangling.size:
         raise BadInputError(
             f"{path}: requests.parquet: batch (={int(dangling[0])}) is not in batches.parquet. Save it anew."
@@ -146,9 +175,14 @@ def _write(record: Record, folder: Path) -> None:
     import pyarrow.parquet as pq
 
     folder.mkdir()
-    header = {"version": VERSION, "models": record.models, "source": record.source}
+    header = {
+        "version": VERSION,
+        "models": record.models,
+        "source": record.source,
+        "about": dict(record.about),
+    }
     for name, table in (("requests", record.requests), ("batches", record.batches)):
-        columns: dict[str, Any] = {field.name: getattr(table, field.name) for field in fields(table)}
+        columns: dict[str, Any] = {one.name: getattr(table, one.name) for one in fields(table)}
         columns["model"] = _text(columns["model"], record.models)
         if "outcome" in columns:
             columns["outcome"] = _text(columns["outcome"], _OUTCOMES)
@@ -177,7 +211,7 @@ def _read_table(path: Path, kind: type[Requests | Batches]) -> tuple[dict[str, A
         raise BadInputError(f"{path}: is not a readable Parquet file ({error}).") from None
     header = _header(path, table)
     names = {"model": header["models"], "outcome": _OUTCOMES}
-    expected = [field.name for field in fields(kind)]
+    expected = [one.name for one in fields(kind)]
     missing = [name for name in expected if name not in table.column_names]
     if missing:
         raise BadInputError(f"{path}: columns {missing} are missing; a record has {expected}.")
@@ -204,7 +238,10 @@ def _header(path: Path, table: pa.Table) -> dict[str, Any]:
         raise BadInputError(f"{path}: models (={models!r}) must be a list of names. Save it anew.")
     if source not in _SOURCES:
         raise BadInputError(f"{path}: source (={source!r}) must be one of {', '.join(_SOURCES)}.")
-    return {"version": version, "models": models, "source": source}
+    about = header.get("about", {})
+    if not isinstance(about, dict) or not all(isinstance(v, str | int | float) for v in about.values()):
+        raise BadInputError(f"{path}: about (={about!r:.80}) must hold texts and numbers. Save it anew.")
+    return {"version": version, "models": models, "source": source, "about": about}
 
 
 def _column(path: Path, table: pa.Table, name: str, texts: Sequence[str] | None) -> I64:
@@ -218,10 +255,15 @@ def _column(path: Path, table: pa.Table, name: str, texts: Sequence[str] | None)
         if not pa.types.is_integer(column.type):
             raise BadInputError(f"{path}: {name}: is of type {column.type}, but whole numbers are needed.")
         return np.ascontiguousarray(column.to_numpy(), dtype=np.int64)
-    plain = column.cast(pa.string()).to_numpy(zero_copy_only=False)
-    found, inverse = np.unique(plain.astype(str), return_inverse=True)
-    unknown = [text for text in found if text not in texts]
+    # Files of this project hold such columns as dictionaries; other writers may hold plain text.
+    is_coded = pa.types.is_dictionary(column.type)
+    chunks = column if is_coded else column.cast(pa.string()).dictionary_encode()
+    coded = chunks.unify_dictionaries().combine_chunks()
+    found = coded.dictionary.to_pylist()
+    inverse = coded.indices.to_numpy(zero_copy_only=False)
+    used = np.bincount(inverse, minlength=len(found))
+    unknown = [text for text, count in zip(found, used, strict=True) if count and text not in texts]
     if unknown:
         raise BadInputError(f"{path}: {name} (={unknown[0]!r}) must be one of {', '.join(texts)}.")
-    codes = np.array([texts.index(text) for text in found], np.int64)
+    codes = np.array([texts.index(text) if text in texts else -1 for text in found], np.int64)
     return codes[inverse] if len(codes) else np.zeros(0, np.int64)

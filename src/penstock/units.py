@@ -11,6 +11,10 @@ US_PER_S = 1_000_000
 US_PER_MS = 1_000
 NEVER_US = 2**62
 """A time later than any other; far enough below the int64 limit that sums cannot overflow."""
+LATEST_US = NEVER_US // 2
+"""The latest time that a caller may name: what is added to it stays below :data:`NEVER_US`."""
+LONGEST_US = 2**40
+"""The longest duration that a table may name, 12.7 days: four times it, in units of a millionth, still fits."""
 
 
 def us_from_seconds(seconds: float) -> int:

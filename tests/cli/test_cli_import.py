@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from penstock.cli.main import cli
 from penstock.errors import BadInputError
-from penstock.plan.scenario import load_profiles, load_scenario
-from penstock.plan.store import load_plan
+from penstock.plan.documents.scenario import load_profiles, load_scenario
+from penstock.plan.documents.store import load_plan
 from penstock.profile.store import load_profile
 from ppipe_artifact import DUO, SOLO, write_artifact
 

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from penstock.cli.main import cli
-from penstock.plan.store import load_plan
+from penstock.plan.documents.store import load_plan
 
 PROFILE = {
     "version": 1,
@@ -61,6 +61,8 @@ def two_models(scenario: Path, memory_gb: float) -> Path:
     asked = document()
     asked["models"].append({**asked["models"][0], "name": "n"})
     asked["cluster"]["device_classes"]["fast"]["memory_gb"] = memory_gb
+    # Whole models only: a cut in the middle serves as much, and its pieces are smaller.
+    asked["planner"] = {"max_stages": 1}
     scenario.write_text(yaml.safe_dump(asked))
     return scenario
 
@@ -124,8 +126,8 @@ def test_the_loss_of_every_device_is_exit_status_3(scenario: Path, tmp_path: Pat
 
 
 def test_the_bound_of_device_time_is_not_called_the_space_s(scenario: Path):
-    assert "(no plan of this space passes it)" in penstock(scenario).stdout
-    assert "(of device time: no plan passes it" in penstock(scenario, "--planner", "even").stdout
+    assert "(no plan of this space exceeds it)" in penstock(scenario).stdout
+    assert "(from device time: no plan exceeds it" in penstock(scenario, "--planner", "even").stdout
 
 
 def test_no_plan_is_exit_status_3_with_the_nearest_slo(scenario: Path, tmp_path: Path):
@@ -165,7 +167,7 @@ def test_capacity_counts_devices_in_service_and_names_classes_without_latencies(
     asked["cluster"]["device_classes"] = {"fast": {"count": 3, "lost": [1]}, "unknown": {"count": 0}}
     scenario.write_text(yaml.safe_dump(asked))
     done = penstock(scenario, verb="capacity")
-    assert "unknown: no worth of one more, for want of its latencies" in done.stderr
+    assert "unknown: the worth of one more is unknown: its price, or its latencies" in done.stderr
     row = next(line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["fast"])
     assert row[:3] == ["fast", "2", "150.0000"]
 
@@ -185,7 +187,7 @@ def test_a_demand_that_cannot_be_met_is_exit_status_3_with_the_part_that_can(sce
 
 
 def test_the_planners_named_in_help_are_those_there_are():
-    from penstock.cli.plan import PLANNER_NAMES
-    from penstock.plan.planners import PLANNERS
+    from penstock.cli.planning.plan import PLANNER_NAMES
+    from penstock.plan.planners.by_name import PLANNERS
 
     assert tuple(PLANNERS) == PLANNER_NAMES

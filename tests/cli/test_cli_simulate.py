@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli.simulate import command
+from penstock.cli.running.simulate import command
 from penstock.errors import BadInputError
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.scenario import load_profiles, load_scenario
-from penstock.plan.store import save_plan
+from penstock.plan.documents.scenario import load_profiles, load_scenario
+from penstock.plan.documents.store import save_plan
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 from penstock.record import load_record

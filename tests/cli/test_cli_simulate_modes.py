@@ -7,11 +7,12 @@ import json
 import pytest
 from test_cli_simulate import plan, run  # noqa: F401  (a fixture)
 
-from penstock.cli import policies
+from penstock.cli.common import policies
 from penstock.errors import BadInputError
+from penstock.ppipe.simulator import published
 from penstock.record import load_record
-from penstock.simulate import simulator, stagewise
-from penstock.simulate.published import simulator as published
+from penstock.simulate.routed import routed_simulator
+from penstock.simulate.stagewise import stagewise_simulator
 
 
 def document(plan, *options):  # noqa: F811
@@ -19,8 +20,8 @@ def document(plan, *options):  # noqa: F811
 
 
 def test_the_choices_are_the_simulators_policies():
-    assert policies.ROUTED == simulator.POLICIES
-    assert policies.STAGEWISE == stagewise.POLICIES
+    assert policies.ROUTED == routed_simulator.POLICIES
+    assert policies.STAGEWISE == stagewise_simulator.POLICIES
     assert set(published.POLICIES) <= set(policies.POLICIES)
 
 

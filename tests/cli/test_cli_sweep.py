@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli import compare, plan, report, simulate, sweep
+from penstock.cli.planning import compare, plan
+from penstock.cli.running import report, simulate, sweep
 from penstock.errors import BadInputError
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
@@ -63,7 +64,7 @@ def test_a_held_plan_holds_at_load_1_on_seeds_of_its_own(held):
     (model,) = document["models"]
     assert document["verification"]["target"] == 0.95
     assert model["verified"]["attainment"] >= 0.95
-    # 3 fast devices of 2 / 9 ms and 4 slow ones of half that: 1111/s, were they never idle.
+    # 3 fast devices of 2 / 9 ms and 4 slow ones of half that: 1111/s, if they were never idle.
     assert 0.7 * 1111 < model["verified"]["rate_rps"] < 1.06 * 1111
     again = json.loads(run(simulate, held, "--seed", 500, "--seconds", 60, "--json").stdout)["models"][0]
     assert again["offered_rps"] == pytest.approx(model["verified"]["rate_rps"], rel=0.03)
@@ -84,7 +85,7 @@ def test_sweep_is_relative_to_the_verified_rate(held):
 
 def test_sweep_knows_policies_that_decide_by_stage(held):
     (model,) = json.loads(run(sweep, held, "--policy", "reactive", "--seconds", 5, "--json").stdout)["models"]
-    # One policy is not another, but both serve the same pools within a tenth of what they can do.
+    # The policies differ, but both serve the same pools within a tenth of what these can do.
     assert 0.5 < model["load_factor"] < 1.2
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli.traffic import command
+from penstock.cli.exchange.traffic import command
 from penstock.errors import BadInputError
 from penstock.traffic.load import load_trace
 

@@ -10,7 +10,7 @@ import onnx
 import onnx.parser
 from onnx import numpy_helper
 
-from penstock.graph.onnx_reader import OnnxModel, read_onnx
+from penstock.graph.reading.onnx_reader import OnnxModel, read_onnx
 from penstock.graph.split import SubModel
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'

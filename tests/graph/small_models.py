@@ -76,7 +76,7 @@ def reshape() -> onnx.ModelProto:
 
 
 def class_token() -> onnx.ModelProto:
-    """A learned token repeated for every sample: its size hangs on the batch, its values on no input."""
+    """A learned token repeated for every sample: its size depends on the batch, its values depend on no input."""
     return parse(
         """class_token (float[N, 3, 4] x) => (float[N, 4, 4] y) {
             early = Relu(x)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from small_models import class_token, computed_weights, heads, mask, recurrent, reshape
 
 from penstock.graph.model_graph import Tensor
-from penstock.graph.onnx_reader import OnnxModel, read_onnx
+from penstock.graph.reading.onnx_reader import OnnxModel, read_onnx
 
 
 def nodes_of(model: OnnxModel, operator: str) -> list[str]:
@@ -174,7 +174,7 @@ def test_a_shape_that_is_an_output_is_an_operator(tmp_path: Path) -> None:
 
 
 def test_shape_arithmetic_that_is_not_linear_in_the_batch_still_runs(tmp_path: Path) -> None:
-    """Half the batch, rounded up, is no line: it stays an operator, and gives what it gave."""
+    """Half the batch, rounded up, is not linear in the batch: the operator stays, and gives the same as before."""
     whole = parse(
         """halves (float[N, 4] x) => (float[N, 4] y) {
             a = Relu(x)

@@ -12,13 +12,13 @@ from small_models import branches
 
 from penstock import zoo
 from penstock.errors import BadInputError
-from penstock.graph.onnx_reader import OnnxModel
+from penstock.graph.reading.onnx_reader import OnnxModel
 from penstock.graph.reorder import reordered
 from penstock.graph.split import split
 from penstock.partition.formats.onnx_model import model_problem
 from penstock.partition.incidence import incidence
-from penstock.partition.orders import depth_first_order, random_orders
 from penstock.partition.partition import partition
+from penstock.partition.search.orders import depth_first_order, random_orders
 
 pytest.importorskip("onnxruntime")
 

@@ -12,7 +12,7 @@ from graph_builder import assert_same, random_inputs, read, run, run_chain
 from penstock import zoo
 from penstock.graph.cuts import boundary_bytes, boundary_tensors
 from penstock.graph.memory import parameter_bytes
-from penstock.graph.onnx_reader import read_onnx
+from penstock.graph.reading.onnx_reader import read_onnx
 from penstock.graph.split import split
 
 pytest.importorskip("onnxruntime")

@@ -14,9 +14,9 @@ from penstock.partition.bounds.anytime import lower_bounds
 from penstock.partition.bounds.bottleneck import solve_bottleneck
 from penstock.partition.bounds.chains import chain_bound
 from penstock.partition.bounds.closures import Closures
-from penstock.partition.bounds.exact import solve_exact
 from penstock.partition.bounds.holding import holding_bound
 from penstock.partition.bounds.probing import merge_for_target
+from penstock.partition.bounds.programs.exact_segments import solve_exact
 from penstock.partition.bounds.simple import simple_bound
 from penstock.partition.bounds.superblocks import plain_windows, solve_superblocks, three_widths
 from penstock.partition.problem import PartitionProblem, TensorUse, make_problem

@@ -9,8 +9,8 @@ import pytest
 from penstock.partition.bounds.anytime import lower_bounds
 from penstock.partition.bounds.bottleneck import solve_bottleneck
 from penstock.partition.bounds.closures import Closures
-from penstock.partition.bounds.exact import solve_exact
 from penstock.partition.bounds.holding import holding_bound
+from penstock.partition.bounds.programs.exact_segments import solve_exact
 from penstock.partition.bounds.simple import average_block, simple_bound
 from penstock.partition.bounds.superblocks import plain_windows, solve_superblocks, three_widths
 from penstock.partition.formats.pipedream import read_pipedream

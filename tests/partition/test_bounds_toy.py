@@ -13,9 +13,9 @@ from penstock.partition.bounds.bottleneck import solve_bottleneck
 from penstock.partition.bounds.closures import Closures
 from penstock.partition.bounds.contraction import induced, merged
 from penstock.partition.bounds.holding import holding_bound
-from penstock.partition.bounds.pool import in_order_of_ending
 from penstock.partition.bounds.probing import merge_for_target
-from penstock.partition.bounds.program import Program, Solved, enclose, minimise
+from penstock.partition.bounds.programs.bound_program import Program, Solved, enclose, minimise
+from penstock.partition.bounds.programs.solver_pool import in_order_of_ending
 from penstock.partition.bounds.simple import heaviest_operator, simple_bound
 from penstock.partition.bounds.superblocks import three_widths
 from penstock.partition.budget import Deadline

@@ -10,12 +10,13 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli.partition import command
-from penstock.cli.profile import command as profile
+from penstock.cli.model.partition import command
+from penstock.cli.model.profile import command as profile
 from penstock.errors import BadInputError
-from penstock.graph.onnx_reader import read_onnx
+from penstock.graph.reading.onnx_reader import read_onnx
+from penstock.partition.problem import TensorUse, make_problem
 from penstock.profile.store import load_profile
-from penstock.report.graph_picture import graph_picture
+from penstock.report.partition_picture import cuts, partition_picture
 from penstock.zoo import build
 
 GRAPH = {
@@ -73,28 +74,61 @@ def test_bad_options_are_usage_errors(graph, arguments):
     assert invoke(graph, *arguments).exit_code == 2
 
 
-def test_the_picture_shows_every_operator_and_is_not_overwritten(graph, tmp_path):
+def test_the_picture_shows_every_stage_and_is_not_overwritten(graph, tmp_path):
     picture = tmp_path / "graph.svg"
     assert invoke(graph, "--svg", picture).exit_code == 0
-    operators = [each for each in ET.parse(picture).iter() if each.tag.endswith("}g")]
-    assert len(operators) == 4
-    assert len({each[1].get("fill") for each in operators}) == 2
+    root = ET.parse(picture).getroot()
+    stages = [each for each in root.iter() if each.tag.endswith("}g")]
+    assert [each[0].text for each in stages] == ["n0\nn1", "n2\nn3"]
+    text = " ".join(each.text or "" for each in root.iter() if each.tag.endswith("}text"))
+    assert "Stage 0: 9 ms" in text
+    assert "proven bound 9 ms" in text
+    assert "1 ms 1 tensor" in text
     assert isinstance(invoke(graph, "--svg", picture).exception, BadInputError)
     assert invoke(graph, "--svg", picture, "--force").exit_code == 0
 
 
 def test_names_are_escaped_in_the_picture():
-    root = ET.fromstring(graph_picture(["<a>", "b&c"], [(0, 1)], [0, 1], "a < b"))
-    titles = [each.text for each in root.iter() if each.tag.endswith("title")]
-    assert titles == ["<a>: stage 0", "b&c: stage 1"]
+    problem = make_problem("a < b", ["<a>", "b&c"], [1.0, 1.0], [TensorUse(0, (1,), 2.0)])
+    root = ET.fromstring(partition_picture(problem, np.array([0, 1]), unit="us", bytes_per_unit=1250.0))
+    assert [each.text for each in root.iter() if each.tag.endswith("title")] == ["<a>", "b&c"]
+    texts = [each.text for each in root.iter() if each.tag.endswith("text")]
+    assert "2.5 kB" in texts
+
+
+def test_a_cut_counts_each_tensor_once_and_those_that_only_pass_by():
+    """Tensor 0 goes from stage 0 to stages 1 and 2; tensor 1 from stage 1 to 2; tensor 2 stays in stage 0."""
+    tensors = [TensorUse(0, (2, 3), 5.0), TensorUse(2, (3,), 7.0), TensorUse(0, (1,), 9.0)]
+    problem = make_problem("g", list("abcd"), [1.0] * 4, tensors)
+    found = cuts(problem, np.array([0, 0, 1, 2]))
+    assert [(cut.tensors, cut.time) for cut in found] == [(1, 5.0), (2, 12.0)]
+
+
+@pytest.mark.parametrize("stages", [1, 8, 64])
+def test_a_thousand_operators_fit_one_screen(stages):
+    problem = make_problem(
+        "chain",
+        [f"op{i}" for i in range(1000)],
+        [1.0] * 1000,
+        [TensorUse(i, (i + 1,), 1.0) for i in range(999)],
+    )
+    root = ET.fromstring(partition_picture(problem, np.arange(1000) * stages // 1000, unit="us"))
+    assert float(root.get("width")) <= 1440
+    assert float(root.get("height")) <= 1100
 
 
 def test_unlike_devices_from_an_onnx_file(tmp_path):
     model = tmp_path / "squeezenet.onnx"
     onnx.save(build("squeezenet1_1", image_size=64), model)
-    done = invoke(model, "--class-costs", "L4=1", "--class-costs", "T4=1", "--json")
+    arguments = ("--class-costs", "L4=1", "--class-costs", "T4=1", "--time-limit", 20, "--until-gap", "10%")
+    done = invoke(model, *arguments, "--json")
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
+    assert 0 < document["bound"] <= document["bottleneck"]
+    assert document["gap"] == pytest.approx(1 - document["bound"] / document["bottleneck"])
+    assert document["stats"]["bound_fluid"] <= document["bound"]
+    text = invoke(model, *arguments).stdout
+    assert f"Bound {document['bound']:.6g} us (by {document['stats']['bound_by']})" in text
     assert {stage["device_class"] for stage in document["stages"]} <= {"L4", "T4"}
     alone = json.loads(invoke(model, "-k", 1, "--device-class", "L4", "--json").stdout)
     assert document["bottleneck"] <= alone["bottleneck"] * (1 + 1e-9)

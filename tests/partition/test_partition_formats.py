@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from penstock.errors import BadInputError
-from penstock.graph.onnx_reader import read_onnx
+from penstock.graph.reading.onnx_reader import read_onnx
 from penstock.partition.formats.boundary_chain import chain_problem
 from penstock.partition.formats.onnx_model import model_problem
 from penstock.partition.formats.pipedream import read_pipedream
@@ -18,8 +18,9 @@ from penstock.partition.formats.placement import read_placement
 from penstock.partition.formats.read import read_class_times, read_graph
 from penstock.partition.partition import partition
 from penstock.partition.problem import block_costs
-from penstock.profile.ppipe import model_names, read_operator_costs
+from penstock.ppipe.profiles import model_names, read_operator_costs
 from penstock.zoo import build
+from ppipe_artifact import write_artifact
 
 ARTIFACT = Path(__file__).parents[2] / ".." / "shared" / "data" / "ppipe-artifact"
 PIPEDREAM = """node2 -- ReLU(inplace) -- forward_compute_time=0.5, backward_compute_time=9, activation_size=1000.0, x=1
@@ -158,6 +159,17 @@ def test_boundary_bytes_are_a_chain():
     """Works 3 and 4 us, 125 bytes a microsecond: cut in the middle the blocks cost 2 + 3 + 1 and 1 + 4 + 6."""
     problem = chain_problem("chain", np.array([3.0, 4.0]), [250, 125, 750], 1.0).problem
     assert block_costs(problem, np.array([0, 1]), 2).total.tolist() == [6, 11]
+
+
+def test_operator_costs_of_a_tiny_artifact_are_a_chain(tmp_path):
+    """Four operators of 10.5 to 40.5 us. The cut that sends 16 bytes leaves 10.5 alone; every other sends 1 MB."""
+    latency_us, boundary_bytes = read_operator_costs(write_artifact(tmp_path / "artifact"), "net-a_v1")
+    problem = chain_problem("net-a_v1", latency_us["H"], boundary_bytes, 1.0).problem
+    result = partition(problem, 2)
+    assert result.objective == pytest.approx(result.bound)
+    assert result.solution.block.tolist() == [0, 1, 1, 1]
+    # Send 16 bytes in, compute 20.5 + 30.5 + 40.5, send 4 bytes out, at 125 bytes a microsecond.
+    assert result.objective == pytest.approx(91.5 + 20 / 125)
 
 
 @pytest.mark.data

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from random_problems import problems
 
 from penstock.partition.incidence import incidence
-from penstock.partition.orders import (
+from penstock.partition.problem import TensorUse, make_problem
+from penstock.partition.search.orders import (
     breadth_first_order,
     depth_first_order,
     late_order,
@@ -19,7 +20,6 @@ from penstock.partition.orders import (
     priority_order,
     random_orders,
 )
-from penstock.partition.problem import TensorUse, make_problem
 
 
 def two_chains():

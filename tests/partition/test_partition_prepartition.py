@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.partition.prepartition import PUBLISHED_LEVELS, prepartition
-from penstock.profile.ppipe import read_operator_costs, read_profiles
+from penstock.ppipe.profiles import read_operator_costs, read_profiles
 from penstock.result import Status
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "ppipe-artifact"

@@ -11,7 +11,7 @@ from random_problems import optimum, plain_cost, problems
 from penstock.errors import BadInputError
 from penstock.partition.colocate import colocated
 from penstock.partition.problem import TensorUse, block_costs, bottleneck, check_k, make_problem
-from penstock.partition.reduce import reduce_problem
+from penstock.partition.reduce import _Merger, reduce_problem
 
 
 def diamond(**ends):
@@ -116,3 +116,30 @@ def test_colocation_keeps_the_rest_apart():
     merged = colocated(diamond(), ["x", "x", None, None])
     assert merged.operators == ("b (+1)", "c", "d")
     assert block_costs(merged, np.array([0, 1, 1]), 2).out.tolist() == [30, 0]
+
+
+def test_merging_looks_at_each_operator_a_few_times(monkeypatch):
+    """Chains of views, in an order in which one pass after the other would merge one view each; and a constant that all
+    of them use, whose users must not all be looked at again."""
+    chains, length = 40, 50
+    names, work, tensors = [], [], [TensorUse(-1, tuple(range(chains * length)), 1.0)]
+    for chain in range(chains):
+        for at in range(length):
+            names.append(f"{chain}.{at}")
+            work.append(1.0 if at == 0 else 0.0)
+            if at + 1 < length:
+                here = chain * length + at
+                tensors.append(TensorUse(here, (here + 1,), 2.0 + (length - at)))
+    looks = 0
+    whole = _Merger._join_user
+
+    def counted(self, operator):
+        nonlocal looks
+        looks += 1
+        return whole(self, operator)
+
+    monkeypatch.setattr(_Merger, "_join_user", counted)
+    problem = make_problem("views", names, work, tensors[1:])
+    assert reduce_problem(problem).problem.n_operators == chains
+    reduce_problem(make_problem("views of a constant", names, work, tensors))
+    assert looks <= 4 * 2 * chains * length

@@ -13,14 +13,14 @@ from random_problems import optimum, problems
 from penstock.errors import BadInputError
 from penstock.partition.checker import check_partition
 from penstock.partition.formats.placement import read_placement
-from penstock.partition.ideals import best_chain, enumerate_ideals
 from penstock.partition.incidence import incidence
-from penstock.partition.incumbent import Incumbent
-from penstock.partition.local_moves import improve_by_moves
-from penstock.partition.orders import natural_order
 from penstock.partition.partition import partition
 from penstock.partition.problem import TensorUse, make_problem
-from penstock.partition.random_keys import GeneticSettings, search_keys
+from penstock.partition.search.ideals import best_chain, enumerate_ideals
+from penstock.partition.search.incumbent import Incumbent
+from penstock.partition.search.local_moves import improve_by_moves
+from penstock.partition.search.orders import natural_order
+from penstock.partition.search.random_keys import GeneticSettings, search_keys
 from penstock.result import Status
 
 PLACEMENT = Path(__file__).parents[2] / ".." / "shared" / "data" / "model-graphs" / "placement"

@@ -12,7 +12,7 @@ from random_problems import plain_cost, problems
 
 from penstock.partition.incidence import incidence
 from penstock.partition.problem import TensorUse, bottleneck, make_problem
-from penstock.partition.slicing import best_slicing, segment_costs
+from penstock.partition.search.slicing import best_slicing, segment_costs
 
 
 @given(problems(most=7, memory=True))

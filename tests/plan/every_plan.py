@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toy_plans import toy_profile
 
 from penstock.cluster import DeviceClass
-from penstock.plan.scenario import Scenario, ServedModel
+from penstock.plan.documents.scenario import Scenario, ServedModel
 from penstock.profile.table import Profile
 
 Parts = tuple[tuple[tuple[str, int], Fraction], ...]
@@ -19,14 +19,14 @@ Parts = tuple[tuple[tuple[str, int], Fraction], ...]
 
 
 def best_throughput(scenario: Scenario, profiles: Mapping[str, Profile]) -> float:
-    """The greatest least rate / weight of all plans; 0 where there is none."""
+    """The largest value that the least rate / weight has in any plan; 0 if there is no plan."""
     plans = _joint_plans(scenario, profiles)
     weights = [model.weight for model in scenario.models]
     return max(min(rate / weight for rate, weight in zip(rates, weights, strict=True)) for rates, _ in plans)
 
 
 def least_cost(scenario: Scenario, profiles: Mapping[str, Profile]) -> float:
-    """The least hourly cost of all plans that meet every demand; infinity where there is none."""
+    """The least hourly cost of all plans that meet every demand; infinity if there is none."""
     prices = {name: spec.hourly_cost or 0.0 for name, spec in scenario.cluster.device_classes.items()}
     demands = [model.rate_rps or 0.0 for model in scenario.models]
     costs = [
@@ -57,8 +57,8 @@ def _joint_plans(
 
 
 def _plans_of(profile: Profile, scenario: Scenario, model: ServedModel) -> dict[Parts, float]:
-    """The greatest rate of one model for the devices it takes: every multiset of workers of every templates."""
-    templates = list(_templates(profile, scenario, model.latency_slo_us))
+    """The greatest rate of one model for the devices it takes: every multiset of workers of every template."""
+    templates = list(_templates(profile, scenario, model))
     counts = {name: spec.count for name, spec in scenario.cluster.device_classes.items()}
     best: dict[Parts, float] = {}
 
@@ -84,13 +84,15 @@ def _plans_of(profile: Profile, scenario: Scenario, model: ServedModel) -> dict[
 
 
 def _templates(
-    profile: Profile, scenario: Scenario, slo_us: int
+    profile: Profile, scenario: Scenario, model: ServedModel
 ) -> Iterator[tuple[tuple[str, int, float], ...]]:
     """(class, share, worker rate) of each stage, for every feasible template."""
     cluster = scenario.cluster
     units = [u for u in profile.tables if u[1] <= cluster.device_classes[u[0]].max_share]
     counts = {name: spec.count for name, spec in cluster.device_classes.items()}
     blocks = len(profile.blocks)
+    # Short, but not nothing: a batch of 2 whose work takes all of the SLO is too late.
+    gather_us = scenario.planner.batch_build_factor * 1e6 / (model.estimated_rps or math.inf)
     for depth in range(1, scenario.planner.max_stages + 1):
         for inner in itertools.combinations(range(1, blocks), depth - 1):
             cuts = (0, *inner, blocks)
@@ -104,7 +106,7 @@ def _templates(
                         for s, u in enumerate(chain)
                     ]
                     move = [profile.boundary_bytes[c] * 8e-3 / cluster.bandwidth_gbps for c in inner]
-                    if sum(work) + batch * sum(move) > slo_us:
+                    if sum(work) + batch * sum(move) + (batch - 1) * gather_us > model.latency_slo_us:
                         continue
                     rates = []
                     for s, (name, share) in enumerate(chain):

@@ -13,16 +13,16 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
-from penstock.plan.apportion import apportion
-from penstock.plan.checker import check_plan
-from penstock.plan.dart_r import PairPlanner
-from penstock.plan.even import EvenPlanner
-from penstock.plan.pairs import pairings
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.ppipe import Imported, read_plans
-from penstock.plan.whole_model import WholeModelPlanner
-from penstock.profile.ppipe import read_profiles
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.apportion import apportion
+from penstock.plan.planners.dart_r import PairPlanner
+from penstock.plan.planners.dart_r_pairs import pairings
+from penstock.plan.planners.even_stages import EvenPlanner
+from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.plan.planners.whole_model import WholeModelPlanner
+from penstock.ppipe.plans import Imported, read_plans
+from penstock.ppipe.profiles import read_profiles
 from penstock.profile.table import Profile
 
 ARTIFACT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ppipe-artifact"
@@ -79,7 +79,7 @@ class TestPairings:
 
 class TestPairs:
     # Whole: 20 ms on fast, 52 ms on slow. A pair cut in the middle, slow first: 12 ms, then 10 ms on fast,
-    # so one in 12 ms where fast alone does one in 20.
+    # so the pair serves one in 12 ms, and fast alone one in 20.
     profile = toy_profile("m", {("fast", 1): [[10_000], [10_000]], ("slow", 1): [[12_000], [40_000]]})
 
     def plan(self, slo_us: int, fast: int = 2, slow: int = 3):
@@ -146,7 +146,9 @@ class TestSplit:
 
     def test_without_a_whole_model_plan_there_is_nothing_to_split(self):
         scenario = toy_scenario({"slow": DeviceClass(count=6)}, [toy_model("b", 25_000)])
-        with pytest.raises(InfeasibleError, match=r"dart-r splits .* np has none: no pipeline of model 'b'"):
+        with pytest.raises(
+            InfeasibleError, match=r"dart-r divides .* np has no plan: no pipeline of model 'b'"
+        ):
             PairPlanner(EXACT).plan(scenario, {"b": self.b})
 
 
@@ -247,7 +249,7 @@ def fleets(draw):
 
 
 def attempt(planner, scenario, profiles):
-    """The planner's result, or None where it says that there is none."""
+    """The planner's result, or None if it says that there is none."""
     try:
         return planned(planner, scenario, profiles)
     except InfeasibleError:

@@ -7,10 +7,10 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError
-from penstock.plan.capacity import aimed_at, cost_curve, most_served, worth_of_devices
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.scenario import Scenario
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.plan.questions.capacity import aimed_at, cost_curve, most_served, worth_of_devices
 
 PLANNER = PoolPlanner(SearchLimits(gap=1e-9, time_limit_s=30))
 PROFILES = {"m": toy_profile("m", {("dear", 1): [[5_000]], ("cheap", 1): [[20_000]]})}
@@ -76,7 +76,7 @@ PAIRS = {"m": toy_profile("m", {("x", 1): [[10_000, 12_000]]})}
 
 
 def test_the_most_that_is_served_gathers_no_faster_than_it_arrives():
-    # Pairs fit 21 ms where 1.3/rate <= 9 ms, at 144.4/s and above: the device then serves 166.7/s. The estimate
+    # Pairs fit 21 ms if 1.3/rate <= 9 ms, at 144.4/s and above: the device then serves 166.7/s. The estimate
     # starts at 100/s, where pairs take 25 ms, so the plan's own throughput is 100.
     asked = gathering(21_000)
     plan = PLANNER.plan(aimed_at(asked, "throughput"), PAIRS)

@@ -10,9 +10,9 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError
-from penstock.plan.checker import check_plan
-from penstock.plan.plan import Plan
-from penstock.plan.pools import PoolPlanner
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.plan import Plan
+from penstock.plan.planners.pool_planner import PoolPlanner
 
 TABLES = {
     ("a", 1): [[10_000, 16_000], [50_000, 90_000]],

@@ -9,13 +9,12 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
-from penstock.plan.checker import check_plan
-from penstock.plan.closed_loop.choices import Candidates, ModelChoice
-from penstock.plan.closed_loop.hold import plan_to_hold, verified
-from penstock.plan.closed_loop.search import ChoiceSearch
-from penstock.plan.plan import Verification
-from penstock.plan.planner import SearchLimits
-from penstock.plan.score import ModelScore, Score
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.plan import Verification
+from penstock.plan.hold.choice_search import ChoiceSearch
+from penstock.plan.hold.choices import Candidates, ModelChoice
+from penstock.plan.hold.closed_loop import plan_to_hold, verified
+from penstock.plan.interfaces import ModelScore, Score, SearchLimits
 
 LIMITS = SearchLimits(gap=1e-4, time_limit_s=5.0)
 HOW = Verification(target=0.99, policy="reservation", arrivals="poisson", seconds=1.0, seeds=[7])
@@ -70,6 +69,47 @@ def test_the_search_finds_the_margin_that_the_judge_asks_for():
     assert best.goodput_rps == pytest.approx(8 * 2 / 0.013)
 
 
+def test_judges_with_more_runs_overrule_the_search():
+    """The search believes that plans without slack hold all of their rate; more runs show that they hold half.
+
+    The last judge sees no plan that the one before put behind its best three.
+    """
+    seen = []
+
+    def certain(plan, score):
+        seen.append(plan)
+        return judge(lambda m: 1.0 if margin_of(m) >= 0.6 else 0.5)(plan)
+
+    candidates = Candidates(scenario("a"), PROFILES, 1)
+    grid = (ModelChoice(0.0, 0.0, 1), ModelChoice(0.55, 0.0, 1), ModelChoice(0.6, 0.0, 1))
+    believed = ChoiceSearch(candidates, [1.0], judge(lambda m: 1.0)).run(grid, rounds=1)
+    assert believed.goodput_rps == pytest.approx(8 * 200)
+    search = ChoiceSearch(candidates, [1.0], judge(lambda m: 1.0), judges=(certain, certain))
+    best = search.run(grid, rounds=1)
+    # Batch 2 leaves 67%: 8 x 154 requests/s, all held. Batch 4: 8 x 200, half held.
+    assert best.goodput_rps == pytest.approx(8 * 2 / 0.013)
+    assert len(seen) <= 6 + 3
+
+
+def test_a_round_without_a_plan_ends_no_search(monkeypatch):
+    """The solver's time may end before it has a plan, though the same choices had one alone."""
+    candidates = Candidates(scenario("a", "b"), PROFILES, 1)
+    search = ChoiceSearch(candidates, [1.0, 1.0], judge(lambda m: 1.0 if m.name == "a" else 0.5))
+    whole = candidates.plan
+    mixed = []
+
+    def plan(choice, weights, limits):
+        if weights != (1.0, 1.0):
+            mixed.append(weights)
+            raise InfeasibleError("out of time")
+        return whole(choice, weights, limits)
+
+    monkeypatch.setattr(type(candidates), "plan", lambda self, *arguments: plan(*arguments))
+    best = search.run((ModelChoice(0.0, 0.0, 1),), rounds=4)
+    assert mixed
+    assert best.goodput_rps == pytest.approx(400)
+
+
 def test_a_model_that_holds_less_of_its_rate_gets_more_devices():
     """a holds all, b half: with 9 devices of 200/s, 3 for a and 6 for b give 600 each."""
     evaluate = judge(lambda m: 1.0 if m.name == "a" else 0.5)
@@ -113,6 +153,20 @@ def test_pools_are_shared_where_the_judge_finds_that_to_hold_more(gain, memory_g
     )
     assert best.planned.plan.shared_pools == shares
     assert any(seen) == (memory_gb is None)
+    check_plan(best.planned.plan, profiles)
+
+
+def test_pools_are_lent_if_that_holds_more_than_sharing():
+    profiles = {name: toy_profile(name, {("fast", 1): [[10_000, 13_000]]}) for name in "ab"}
+    asked = toy_scenario({"fast": DeviceClass(count=8)}, [toy_model(name, 40_000) for name in "ab"])
+
+    def evaluate(plan):
+        return judge(lambda m: 1.2 if plan.lent_pools else 1.1 if plan.shared_pools else 1.0)(plan)
+
+    best = ChoiceSearch(Candidates(asked, profiles, 1), [1.0, 1.0], evaluate).run(
+        (ModelChoice(0.0, 0.0, 1),), rounds=1
+    )
+    assert best.planned.plan.lent_pools
     check_plan(best.planned.plan, profiles)
 
 

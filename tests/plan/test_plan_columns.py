@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import Cluster, DeviceClass
-from penstock.plan.budget import budgets, fleet_of
-from penstock.plan.checker import check_plan
-from penstock.plan.columns import relax_spaces
-from penstock.plan.covers import Configurations, cover, promising
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner, template_spaces
-from penstock.plan.pricing import cost_of, fastest, near_best, price
-from penstock.plan.program import Fleet, relax
-from penstock.plan.rounding import round_up
-from penstock.plan.space_search import search_spaces
-from penstock.plan.template_space import TemplateSpace
-from penstock.plan.templates import Templates, join, list_templates
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.exact.latency_budget import budgets
+from penstock.plan.exact.worker_program import relax
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.large.column_generation import relax_spaces
+from penstock.plan.large.knapsack_covers import Configurations, cover, promising
+from penstock.plan.large.priced_search import search_spaces
+from penstock.plan.large.rounding import round_up
+from penstock.plan.planners.pool_planner import PoolPlanner, template_spaces
+from penstock.plan.planning_question import PlanningQuestion
+from penstock.plan.templates.fleet import Fleet
+from penstock.plan.templates.pricing import cost_of, fastest, near_best, price
+from penstock.plan.templates.space import TemplateSpace
+from penstock.plan.templates.table import Templates, join, list_templates
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S
 
@@ -365,9 +367,9 @@ class TestPlanner:
     @pytest.mark.parametrize("share_devices", [True, False])
     def test_throughput(self, monkeypatch, share_devices):
         scenario, profiles = self.scenario(share_devices=share_devices)
-        limits = SearchLimits(gap=0.04, time_limit_s=2.0)
+        limits = SearchLimits(gap=0.04, time_limit_s=5.0)
         listed = PoolPlanner(limits).plan(scenario, profiles)
-        monkeypatch.setattr("penstock.plan.pools.MOST_LISTED", 0)
+        monkeypatch.setattr("penstock.plan.planners.pool_planner.MOST_LISTED", 0)
         priced = PoolPlanner(limits).plan(scenario, profiles)
         check_plan(priced.solution, profiles)
         assert priced.stats["templates_seen"] == listed.stats["templates_seen"]
@@ -379,9 +381,9 @@ class TestPlanner:
         scenario, profiles = self.scenario(objective="cost")
         models = [model.demanding(900.0) for model in scenario.models]
         scenario = scenario.model_copy(update={"models": models})
-        limits = SearchLimits(gap=0.1, time_limit_s=2.0)
+        limits = SearchLimits(gap=0.1, time_limit_s=5.0)
         listed = PoolPlanner(limits).plan(scenario, profiles)
-        monkeypatch.setattr("penstock.plan.pools.MOST_LISTED", 0)
+        monkeypatch.setattr("penstock.plan.planners.pool_planner.MOST_LISTED", 0)
         priced = PoolPlanner(limits).plan(scenario, profiles)
         check_plan(priced.solution, profiles)
         assert priced.bound <= listed.objective
@@ -391,7 +393,8 @@ class TestPlanner:
         scenario, profiles = self.scenario(objective="cost")
         models = [model.demanding(1e6) for model in scenario.models]
         scenario = scenario.model_copy(update={"models": models})
-        spaces = template_spaces(scenario, profiles, budgets(scenario, profiles), max_stages=3)
-        outcome = search_spaces(spaces, fleet_of(scenario), SearchLimits(gap=0.1, time_limit_s=3.0))
+        question = PlanningQuestion(scenario, profiles, SearchLimits(gap=0.1, time_limit_s=5.0))
+        spaces = template_spaces(question, budgets(question))
+        outcome = search_spaces(spaces, question.fleet, question.limits)
         assert not outcome.found
         assert outcome.excludes_all

@@ -12,11 +12,12 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
-from penstock.plan.checker import check_plan
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import plan_templates
-from penstock.plan.scenario import Scenario
-from penstock.plan.whole_model import WholeModelPlanner
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import plan_templates
+from penstock.plan.planners.whole_model import WholeModelPlanner
+from penstock.plan.planning_question import PlanningQuestion
 from penstock.profile.table import Profile
 from penstock.result import Status
 
@@ -25,9 +26,9 @@ WHOLE = toy_profile("m", {("dear", 1): [[5_000]], ("cheap", 1): [[20_000]]})
 
 
 def planned(scenario: Scenario, profiles: dict[str, Profile]):
-    """As the planner, without its search for remedies where there is no plan."""
+    """The planner, without its search for remedies if there is no plan."""
     stages = scenario.planner.max_stages
-    result = plan_templates(scenario, profiles, EXACT, planner="penstock", max_stages=stages)
+    result = plan_templates(PlanningQuestion(scenario, profiles, EXACT, stages), "penstock")
     check_plan(result.solution, profiles)
     return result
 
@@ -54,7 +55,8 @@ def test_the_cheapest_devices_that_meet_the_demand(rate_rps: float, slo_us: int,
     result = planned(asked(rate_rps, slo_us=slo_us), {"m": WHOLE})
     assert result.status is Status.OPTIMAL
     assert result.objective == pytest.approx(cost)
-    assert result.bound == pytest.approx(cost)
+    # A solver's bound is lowered by its slack, 1e-6, before it counts.
+    assert cost * (1 - 2e-6) <= result.bound <= cost
 
 
 def test_whole_models_can_be_planned_for_cost_too():

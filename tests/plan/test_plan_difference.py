@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from toy_plans import toy_model, toy_scenario
 
 from penstock.cluster import DeviceClass
-from penstock.plan.difference import Move, difference
-from penstock.plan.pieces import Piece, Running
-from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan, WorkerPlacement
+from penstock.plan.documents.held_pieces import Piece, Running
+from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan, WorkerPlacement
+from penstock.plan.questions.difference import Move, difference
 
 CLASSES = {"gpu": DeviceClass(count=8, per_host=2, max_share=2)}
 FRONT, BACK = Piece("m", 0, 1, 2, "gpu", 1), Piece("m", 1, 2, 2, "gpu", 1)

@@ -6,10 +6,10 @@ import pytest
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
-from penstock.plan.explain import Explanation, explain
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.scenario import Scenario
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.plan.questions.explain import Explanation, explain
 from penstock.profile.table import Profile
 
 LIMITS = SearchLimits(gap=1e-6, time_limit_s=20)

@@ -10,10 +10,10 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
-from penstock.plan.checker import check_plan
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.scenario import Scenario
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.profile.table import Profile
 
 EXACT = SearchLimits(gap=1e-9, time_limit_s=30)

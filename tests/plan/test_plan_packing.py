@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import BadInputError
-from penstock.plan.packing import fewest_devices, pack, packs_by_sum, patterns
+from penstock.plan.exact.packing import fewest_devices, pack, packs_by_sum, patterns
 
 
 def test_the_patterns_of_shares_up_to_four():

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from penstock.cluster import Cluster, DeviceClass
 from penstock.errors import InfeasibleError
-from penstock.plan.placement import place
-from penstock.plan.plan import ModelPlan, PipelinePlan, StagePlan
+from penstock.plan.documents.plan import ModelPlan, PipelinePlan, StagePlan
+from penstock.plan.placement.seats import place
 
 
 def pool(workers: int, share: int = 1, device_class: str = "gpu") -> StagePlan:

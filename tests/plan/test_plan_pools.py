@@ -12,12 +12,13 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
-from penstock.plan.checker import check_plan
-from penstock.plan.pairs import best_pipelines
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner, plan_templates
-from penstock.plan.scenario import Scenario
-from penstock.plan.whole_model import WholeModelPlanner
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.dart_r_pairs import best_pipelines
+from penstock.plan.planners.pool_planner import PoolPlanner, plan_templates
+from penstock.plan.planners.whole_model import WholeModelPlanner
+from penstock.plan.planning_question import PlanningQuestion
 from penstock.profile.table import Profile
 from penstock.result import Status
 
@@ -25,9 +26,9 @@ EXACT = SearchLimits(gap=1e-9, time_limit_s=30)
 
 
 def planned(scenario: Scenario, profiles: dict[str, Profile]):
-    """As the planner, without its search for remedies where there is no plan."""
+    """The planner, without its search for remedies if there is no plan."""
     stages = scenario.planner.max_stages
-    result = plan_templates(scenario, profiles, EXACT, planner="penstock", max_stages=stages)
+    result = plan_templates(PlanningQuestion(scenario, profiles, EXACT, stages), "penstock")
     check_plan(result.solution, profiles)
     return result
 
@@ -277,5 +278,5 @@ def test_a_lost_device_leaves_the_interface_as_it_is():
 
 @pytest.mark.parametrize(("per_host", "rate_rps"), [(1, 1000.0), (4, 250.0), (9, 250.0)])
 def test_a_pair_shares_its_host_with_the_fleet(per_host: int, rate_rps: float):
-    [pipeline] = best_pipelines(linked(per_host), LINKED, linked(per_host).models[0], ("a", "b"), EXACT)
+    [pipeline] = best_pipelines(PlanningQuestion(linked(per_host), LINKED, EXACT), 0, ("a", "b"))
     assert pipeline.rate_rps == pytest.approx(rate_rps)

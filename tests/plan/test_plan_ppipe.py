@@ -7,10 +7,11 @@ import yaml
 
 from penstock.errors import BadInputError
 from penstock.files import validate
-from penstock.plan.ppipe import read_plans, scenario_yaml
-from penstock.plan.scenario import Scenario
-from penstock.plan.work_bound import work_bound_rps
-from penstock.profile.ppipe import read_profiles
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.planners.device_time_bound import work_bound_rps
+from penstock.plan.planning_question import PlanningQuestion
+from penstock.ppipe.plans import read_plans, scenario_yaml
+from penstock.ppipe.profiles import read_profiles
 from ppipe_artifact import DUO, SOLO, entry, stage, write_artifact, write_plan
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "ppipe-artifact"
@@ -141,7 +142,7 @@ def _with(artifact, subset, name, **changes):
         ("net-a_v1_H-L_2-3_x_v5", "with a scheduler of v4, bl, dart-r"),
         ("net-a_v2_H-L_2-3_x_v4", "its name must read net-a_v1"),
         ("net-a_v1_L-H_2-3_x_v4", r"its name must read net-a_v1\[_WEIGHTS\]_H-L_COUNTS"),
-        ("net-a_v1_H-L_2_x_v4", "counts 2, but needs one a device class"),
+        ("net-a_v1_H-L_2_x_v4", "counts 2, but needs one per device class"),
         ("net-a_v1_0.5-0.5_H-L_2-3_x_v4", "weights 0.5-0.5, but needs one above 0"),
         ("net-a_v1_0.0_H-L_2-3_x_v4", "weights 0.0"),
         ("net-a_v1_1..2_H-L_2-3_x_v4", "weights 1..2"),
@@ -271,5 +272,5 @@ class TestRealArtifact:
     def test_no_plan_passes_the_device_time_bound(self, real):
         profiles, found = real
         for plan in found.plans.values():
-            assert plan.objective <= work_bound_rps(plan.scenario, profiles)
+            assert plan.objective <= work_bound_rps(PlanningQuestion(plan.scenario, profiles))
             assert plan.objective <= plan.bound

@@ -13,11 +13,11 @@ from penstock.cli.main import cli
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError
 from penstock.files import write_json
-from penstock.plan.dart_r import PairPlanner
-from penstock.plan.plan import Plan
-from penstock.plan.ppipe import read_plans
-from penstock.plan.ppipe_export import artifact_name, plan_document
-from penstock.profile.ppipe import read_profiles
+from penstock.plan.documents.plan import Plan
+from penstock.plan.planners.dart_r import PairPlanner
+from penstock.ppipe.export import artifact_name, plan_document
+from penstock.ppipe.plans import read_plans
+from penstock.ppipe.profiles import read_profiles
 from ppipe_artifact import DUO, SOLO, write_artifact
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "ppipe-artifact"
@@ -42,7 +42,7 @@ def assert_same(plans, again):
         other = second[key]
         assert (plan.scenario, plan.models, plan.placement) == (other.scenario, other.models, other.placement)
         assert (plan.planner, plan.objective) == (other.planner, other.objective)
-        # By hand, the tiny one states 333.0 where 333.3 follows; an export states what follows.
+        # The tiny artifact states 333.0, though 333.3 follows from its stages. An export states what follows.
         assert other.bound == pytest.approx(plan.bound, rel=2e-3)
         assert {k: plan.stats.get(k) for k in ("mipgap", "runtime")} == {
             k: other.stats.get(k) for k in ("mipgap", "runtime")

@@ -12,13 +12,15 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
-from penstock.plan.demand import unmet_demand
-from penstock.plan.infeasible import NoPlanError
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner, plan_templates
-from penstock.plan.remedies import Remedy, advised
-from penstock.plan.scenario import Scenario, ServedModel
-from penstock.plan.whole_model import WholeModelPlanner
+from penstock.plan.documents.remedy import Remedy
+from penstock.plan.documents.scenario import Scenario, ServedModel
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.no_pipeline import NoPlanError
+from penstock.plan.planners.pool_planner import PoolPlanner, plan_templates
+from penstock.plan.planners.remedies import with_remedies
+from penstock.plan.planners.unmet_demand import unmet_demand
+from penstock.plan.planners.whole_model import WholeModelPlanner
+from penstock.plan.planning_question import PlanningQuestion
 from penstock.profile.table import Profile
 
 LIMITS = SearchLimits(gap=1e-3, time_limit_s=20)
@@ -33,7 +35,7 @@ def refused(scenario: Scenario, profiles: dict[str, Profile]) -> NoPlanError:
 
 def solved(scenario: Scenario, profiles: dict[str, Profile]) -> float:
     stages = scenario.planner.max_stages
-    return plan_templates(scenario, profiles, LIMITS, planner="penstock", max_stages=stages).objective
+    return plan_templates(PlanningQuestion(scenario, profiles, LIMITS, stages), "penstock").objective
 
 
 def one_less(remedy: Remedy) -> list[Remedy]:
@@ -90,7 +92,7 @@ def test_every_model_without_a_pipeline_is_in_the_remedy():
 
 
 def test_a_fleet_too_small_says_which_class_lacks_how_many_devices():
-    # Three models need a device each: fast whole (20 ms), or slow whole (45 ms) within 50 ms. Two there are.
+    # Three models need a device each: fast whole (20 ms), or slow whole (45 ms) within 50 ms. There are two.
     models = [toy_model(name, 50_000) for name in "abc"]
     scenario = fleet(1, 1, models).model_copy()
     scenario = scenario.model_copy(
@@ -175,7 +177,7 @@ def test_whole_models_that_fit_no_memory_are_told_of_memory():
     scenario = toy_scenario(
         {"x": DeviceClass(count=2, memory_gb=1.5)}, [toy_model("m", 9_000, estimated_rps=None)]
     )
-    with pytest.raises(NoPlanError, match=r"memory of every class where it is not cut. Let it be cut"):
+    with pytest.raises(NoPlanError, match=r"memory of every class if it is not cut. Let it be cut"):
         WholeModelPlanner(LIMITS).plan(scenario, {"m": profile})
     assert "[0, 1) on x -> [1, 2) on x" in str(refused(scenario, {"m": profile}))
 
@@ -193,7 +195,7 @@ def test_too_few_devices_are_said_in_the_terms_of_the_fleet(share_devices: bool,
 
 def test_the_time_limit_ends_the_search_for_remedies_too():
     solved_again = []
-    error = advised(
+    error = with_remedies(
         NoPlanError("none"),
         fleet(1, 1, [toy_model("m", 9_000)]),
         {"m": HALVES},
@@ -209,10 +211,10 @@ def test_the_time_limit_ends_the_search_for_remedies_too():
 
     scenario, profiles = fleet(1, 1, [toy_model("m", 9_000)]), {"m": HALVES}
     assert "time limit ended the search for changes" in str(
-        advised(NoPlanError("none"), scenario, profiles, undecided, past)
+        with_remedies(NoPlanError("none"), scenario, profiles, undecided, past)
     )
     assert "smaller ones may do" in str(
-        advised(NoPlanError("none"), scenario, profiles, solved_again.append, past)
+        with_remedies(NoPlanError("none"), scenario, profiles, solved_again.append, past)
     )
 
 

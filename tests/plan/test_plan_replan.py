@@ -14,15 +14,15 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import Cluster, DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
-from penstock.plan.checker import check_plan
-from penstock.plan.difference import difference
-from penstock.plan.pieces import running_pieces
-from penstock.plan.plan import Plan
-from penstock.plan.planner import SearchLimits
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.replan import Replanner, replan
-from penstock.plan.scenario import Scenario
-from penstock.plan.share_patterns import maximal_patterns
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.held_pieces import running_pieces
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.scenario import Scenario
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.plan.questions.difference import difference
+from penstock.plan.replan.replanner import Replanner, replan
+from penstock.plan.replan.share_patterns import maximal_patterns
 from penstock.profile.table import Profile
 
 EXACT = SearchLimits(gap=1e-7, time_limit_s=30)

@@ -1,4 +1,4 @@
-"""Scenarios: demands, weights and objectives that fit together, and clear refusals where they do not."""
+"""Scenarios: demands, weights and objectives that fit together, and clear refusals if they do not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from penstock.errors import BadInputError
 from penstock.files import validate
-from penstock.plan.scenario import Scenario
+from penstock.plan.documents.scenario import Scenario
 
 
 def scenario(
@@ -73,7 +73,7 @@ def test_rules_are_said_in_the_words_of_the_file():
         BadInputError, match=r"name: is not a name as it may stand here \(value 'a b'\)\. Use"
     ):
         scenario({"name": "a b"})
-    with pytest.raises(BadInputError, match="objective: must be 'throughput' or 'cost'"):
+    with pytest.raises(BadInputError, match="objective: must be 'throughput', 'cost' or 'energy'"):
         scenario({}, objective="speed")
 
 

@@ -12,9 +12,9 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError
-from penstock.plan.dispatch import dispatch_table
-from penstock.plan.pools import PoolPlanner
-from penstock.plan.store import load_plan, relocated, save_plan
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.store import load_plan, relocated, save_plan
+from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.profile.store import save_profile
 from penstock.profile.table import LatencyTable
 
@@ -64,9 +64,9 @@ def test_dispatch_table_of_a_plan_done_by_hand(plan):
     table = dispatch_table(plan, {"m": PROFILE})
     assert [s.workers for s in plan.models[0].pipelines[0].stages] == [3, 2]
     assert table.slo_us.tolist() == [40_000]
-    assert table.pipeline_first.tolist() == [0, 1]
-    assert table.stage_first.tolist() == [0, 2]
-    assert table.worker_first.tolist() == [0, 3, 5]
+    assert table.pipeline_offsets.tolist() == [0, 1]
+    assert table.stage_offsets.tolist() == [0, 2]
+    assert table.worker_offsets.tolist() == [0, 3, 5]
     assert table.pipeline_batch.tolist() == [2]
     assert table.latency_us.tolist() == [[0, 10_000, 16_000], [0, 5_000, 9_000]]
     assert table.p99_us.tolist() == table.latency_us.tolist()

@@ -1,4 +1,4 @@
-"""Stages of a kind share their workers where the plan says so, and the memory holds it."""
+"""Stages of a kind share their workers if the plan says so, and if the memory is large enough."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import pytest
 
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.files import read_json, validate
-from penstock.plan.checker import check_plan
-from penstock.plan.difference import difference
-from penstock.plan.dispatch import dispatch_table
-from penstock.plan.explain import explain
-from penstock.plan.plan import Plan
-from penstock.plan.ppipe_export import plan_document
-from penstock.plan.replan import replan
-from penstock.plan.shared_pools import pools_of, stage_pools, with_shared_pools
-from penstock.plan.store import save_plan
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.shared_pools import pools_of, stage_pools, with_shared_pools
+from penstock.plan.documents.store import save_plan
+from penstock.plan.questions.difference import difference
+from penstock.plan.questions.explain import explain
+from penstock.plan.replan.replanner import replan
+from penstock.ppipe.export import plan_document
 from shared_plans import two_models
 
 
@@ -48,12 +48,24 @@ def test_the_table_shares_without_renumbering_workers():
     assert not own.shares_pools
     assert table.stage_pool.tolist() == [0, 1, 0, 1]
     assert table.pool_of_worker.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
-    for name in ("worker_first", "worker_host", "worker_device", "latency_us"):
+    for name in ("worker_offsets", "worker_host", "worker_device", "latency_us"):
         assert getattr(table, name).tolist() == getattr(own, name).tolist()
 
 
+def test_lent_pools_keep_their_own_workers_and_name_their_lenders():
+    plan, profiles = two_models()
+    own, lent = (
+        dispatch_table(one, profiles) for one in (plan, with_shared_pools(plan, profiles, lent=True))
+    )
+    assert not lent.shares_pools
+    assert lent.lend_group.tolist() == [0, 1, 0, 1]
+    assert lent._replace(lend_group=own.lend_group).pool_of_worker.tolist() == own.pool_of_worker.tolist()
+    with pytest.raises(BadInputError, match="lent_pools: a worker can be lent only if it holds"):
+        check_plan(plan.edited(lent_pools=True), profiles)
+
+
 def test_a_worker_holds_every_piece_of_its_pool_and_the_largest_activation():
-    """2 + 3 GB of parameters and 1 GB of activations, in either pool: 6 GB, where a pool of its own needs 4."""
+    """2 + 3 GB of parameters and 1 GB of activations, in either pool: 6 GB. A pool of its own needs 4."""
     plan, profiles = two_models(memory_gb=6.0)
     check_plan(with_shared_pools(plan, profiles), profiles)
     plan, profiles = two_models(memory_gb=5.9)

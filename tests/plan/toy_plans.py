@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from penstock.cluster import Cluster, DeviceClass
-from penstock.plan.scenario import PlannerSettings, Scenario, ServedModel
+from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
 HAND = Provenance("measured", "toy", "toy", "2025-01-01")
@@ -40,7 +40,7 @@ def toy_scenario(
     bandwidth_gbps: float = 10.0,
     max_stages: int = 2,
     share_devices: bool = False,
-    objective: Literal["throughput", "cost"] = "throughput",
+    objective: Literal["throughput", "cost", "energy"] = "throughput",
 ) -> Scenario:
     """A scenario with gathering of a batch switched on, and devices kept apart, as published."""
     return Scenario(
@@ -59,7 +59,7 @@ def toy_model(
     rate_rps: float | None = None,
     estimated_rps: float | None = 1e9,
 ) -> ServedModel:
-    """A model without margin; by default a batch gathers in no time. A demand is its weight too."""
+    """A model without margin; by default a batch gathers in next to no time. A demand is its weight too."""
     return ServedModel(
         name=name,
         profile=name,

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
-from penstock.cli.profile import command
-from penstock.errors import BadInputError, InfeasibleError
+from penstock.cli.model.profile import command
+from penstock.errors import BadInputError
 from penstock.profile.store import load_profile
 
 
@@ -92,20 +92,17 @@ def test_as_many_blocks_as_go_by_default(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert len(load_profile(tmp_path / "profile").blocks) == 2
     result = invoke(model, "--predict", "L4", "--blocks", 3, "-o", tmp_path / "other")
-    assert isinstance(result.exception, InfeasibleError)
+    assert isinstance(result.exception, BadInputError)
+    assert "more than the model's 2 operators" in str(result.exception)
 
 
 def test_a_model_of_fixed_batch(tmp_path: Path) -> None:
     model = write_chain(tmp_path / "chain.onnx", batch=1)
     arguments = (model, "--device-class", "cpu", "--blocks", 2, "--seconds", 0.05)
     result = invoke(*arguments, "--max-batch", 2, "-o", tmp_path / "profile")
-    assert isinstance(result.exception, BadInputError)
-    assert "fixed at batch 1" in str(result.exception)
-    assert not (tmp_path / "profile").exists()
-    result = invoke(model, "--predict", "L4", "--blocks", 2, "-o", tmp_path / "profile")
-    assert isinstance(result.exception, BadInputError)
-    assert "--max-batch 1" in str(result.exception)
-    assert invoke(*arguments, "--max-batch", 1, "-o", tmp_path / "profile").exit_code == 0
+    assert result.exit_code == 0
+    assert "The batch of the model is fixed" in result.output
+    assert load_profile(tmp_path / "profile").table("cpu", 1).max_batch == 1
 
 
 @pytest.mark.parametrize(
@@ -113,7 +110,7 @@ def test_a_model_of_fixed_batch(tmp_path: Path) -> None:
     [
         ([], "nothing to do"),
         (["--predict", "B200"], "'B200' is not in the catalogue"),
-        (["--predict", "L4", "--device-class", "L4"], "both measured and predicted"),
+        (["--predict", "L4", "--device-class", "L4", "--as-emulated"], "both measured and predicted"),
         (["--predict", "L4", "--merge", "--blocks", "2"], "leave out --blocks"),
         (["--predict", "L4", "--merge"], "no such folder"),
     ],

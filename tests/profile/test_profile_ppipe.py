@@ -1,4 +1,4 @@
-"""Profiles out of a PPipe artifact: a tiny one by hand, and the real one where it is at hand."""
+"""Profiles out of a PPipe artifact: a tiny one by hand, and the real one if it is at hand."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from penstock.errors import BadInputError
-from penstock.profile.ppipe import model_names, read_operator_costs, read_profiles
+from penstock.ppipe.profiles import model_names, read_operator_costs, read_profiles
 from penstock.profile.store import load_profile, save_profile
 from ppipe_artifact import write_artifact
 

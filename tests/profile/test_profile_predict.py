@@ -12,13 +12,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from penstock.errors import BadInputError
 from penstock.graph.model_graph import ModelGraph, Operator, Tensor
-from penstock.graph.onnx_reader import read_onnx
-from penstock.profile.catalogue import CATALOGUE, DeviceSpec, device_spec
-from penstock.profile.predict import (
+from penstock.graph.reading.onnx_reader import read_onnx
+from penstock.profile.prediction.device_catalogue import CATALOGUE, DeviceSpec, device_spec
+from penstock.profile.prediction.efficiency import (
     BANDWIDTH_EFFICIENCY,
+    GROUPS,
     LAUNCH_US,
     TENSOR_EFFICIENCY,
     VECTOR_EFFICIENCY,
+)
+from penstock.profile.prediction.predict import (
     Work,
     block_ratios,
     predict,
@@ -37,11 +40,12 @@ def make_work(**changes: list[float]) -> Work:
         "flops": [50e6, 1e6, 0],
         "sample_bytes": [4e3, 12e3, 8e3],
         "fixed_bytes": [2e3, 0, 0],
-        "half": [0, 0, 0],
-        "launched": [1, 1, 0],
+        "bits": [32, 32, 32],
+        "launches": [1, 1, 0],
+        "group": [GROUPS.index(name) for name in ("convolution", "elementwise", "data movement")],
     } | changes
     arrays = {name: np.array(values, np.float64) for name, values in fields.items()}
-    arrays |= {name: arrays[name].astype(bool) for name in ("half", "launched")}
+    arrays |= {name: arrays[name].astype(np.int64) for name in ("bits", "group")}
     return Work(**arrays)
 
 
@@ -58,10 +62,21 @@ def test_roofline_by_hand() -> None:
     )
 
 
+def test_what_fits_the_cache_is_read_from_there() -> None:
+    cached = replace(DEVICE, cache_mb=0.02)
+    # The addition moves 12 kB, half of it from the cache; at batch 3, 36 kB, of which 20 fit.
+    assert roofline_us(make_work(), cached)[1] == pytest.approx(6 + LAUNCH_US)
+    assert roofline_us(make_work(), cached, batch=3)[1] == pytest.approx(36 - 10 + LAUNCH_US)
+    # Half the device has half the cache: 12 kB, of which 10 fit, at half the bandwidth.
+    assert roofline_us(make_work(), cached, share=2)[1] == pytest.approx((12 - 5) * 2 + LAUNCH_US)
+
+
 def test_tensor_cores_serve_where_they_are_faster() -> None:
     faster = replace(DEVICE, tf32_tflops=5 / TENSOR_EFFICIENCY, fp16_tflops=10 / TENSOR_EFFICIENCY)
     np.testing.assert_allclose(roofline_us(make_work(), faster)[0], 10 + LAUNCH_US)
-    np.testing.assert_allclose(roofline_us(make_work(half=[1, 0, 0]), faster)[0], 6 + LAUNCH_US)  # now memory
+    np.testing.assert_allclose(
+        roofline_us(make_work(bits=[16, 32, 32]), faster)[0], 6 + LAUNCH_US
+    )  # now memory
     slower = replace(DEVICE, tf32_tflops=0.1)
     np.testing.assert_allclose(roofline_us(make_work(), slower)[0], 50 + LAUNCH_US)
 
@@ -77,7 +92,7 @@ def test_tensor_cores_serve_where_they_are_faster() -> None:
 def test_monotone_in_batch_and_share_and_at_most_proportional(
     flops: float, sample_bytes: float, fixed_bytes: float, batch: int, share: int, name: str
 ) -> None:
-    columns = [flops], [sample_bytes], [fixed_bytes], [False], [True]
+    columns = [flops], [sample_bytes], [fixed_bytes], [32], [1], [GROUPS.index("matrix product")]
     work, spec = Work(*(np.array(column) for column in columns)), device_spec(name)
     one, more, shared = (
         roofline_us(work, spec, *place)[0]
@@ -85,16 +100,21 @@ def test_monotone_in_batch_and_share_and_at_most_proportional(
     )
     assert LAUNCH_US <= one <= more
     assert one <= shared
+    # What a cache serves is not proportional: a batch that outgrows it pays for all the rest.
+    plain = replace(spec, cache_mb=0.0)
+    one, more = (roofline_us(work, plain, size, share)[0] for size in (batch, batch + 1))
     assert more <= one * (batch + 1) / batch * (1 + 1e-12)
 
 
 def test_the_catalogue_is_complete_and_consistent() -> None:
-    assert list(CATALOGUE) == ["P4", "T4", "V100", "L4", "A10", "A100", "H100", "H200"]
+    assert list(CATALOGUE) == ["P4", "T4", "V100", "L4", "A10", "A30", "L40S", "A100", "H100", "H200"]
     for spec in CATALOGUE.values():
         assert "data sheet" in spec.source or "product brief" in spec.source
         if spec.tf32_tflops is not None:
             # On NVIDIA's tensor cores float16 runs at about twice the rate of TF32.
             assert spec.fp16_tflops == pytest.approx(2 * spec.tf32_tflops, rel=0.02)
+            # And 8-bit integers at twice that of float16.
+            assert spec.int8_tops == pytest.approx(2 * spec.fp16_tflops, rel=0.02)
 
 
 def test_an_unknown_class_lists_the_known() -> None:
@@ -127,8 +147,9 @@ def test_work_of_a_two_operator_graph(tmp_path: Path) -> None:
     assert work.flops[0] == 2 * 256 * 128
     np.testing.assert_array_equal(work.sample_bytes, [4 * 256 + 4 * 128, 4 * 128 + 4 * 128])
     np.testing.assert_array_equal(work.fixed_bytes, [4 * 256 * 128, 0])
-    assert work.launched.all()
-    assert not work.half.any()
+    np.testing.assert_array_equal(work.launches, [1, 1])
+    np.testing.assert_array_equal(work.bits, [32, 32])
+    assert [GROUPS[place] for place in work.group] == ["matrix product", "elementwise"]
 
 
 def test_batch_normalisation_costs_nothing_after_a_convolution_only() -> None:
@@ -143,7 +164,7 @@ def test_batch_normalisation_costs_nothing_after_a_convolution_only() -> None:
         Operator(made, kind, (source,), (made,), flops=4, parameter_bytes=0) for kind, source, made in chain
     )
     work = work_of(ModelGraph("toy", operators, tensors, ("x",), ("a",), {}))
-    np.testing.assert_array_equal(work.launched, [True, False, True, True])
+    np.testing.assert_array_equal(work.launches, [1, 0, 1, 1])
 
 
 def test_tables_of_a_two_operator_graph(tmp_path: Path) -> None:

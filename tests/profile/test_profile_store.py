@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from penstock.errors import BadInputError
 from penstock.profile.latency_csv import format_tables, parse_tables
+from penstock.profile.links import Link
+from penstock.profile.measured_machine import Machine, WorkerCosts, differences
 from penstock.profile.store import load_profile, save_profile
-from penstock.profile.table import Block, LatencyTable, Profile, Provenance
+from penstock.profile.table import Block, BlockMemory, LatencyTable, Profile, Provenance
 
 MEASURED = Provenance("measured", "a CPU", "onnxruntime 1.2", "2025-01-31T09:30:00+00:00", 7, "scaled")
 PREDICTED = Provenance("predicted", "T4", "roofline", "2025-01-31")
@@ -49,6 +51,59 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     profile = replace(make_profile(), model_file=str(tmp_path / "models" / "toy.onnx"))
     save_profile(profile, tmp_path / "profiles" / "toy")
     assert_same(load_profile(tmp_path / "profiles" / "toy"), profile)
+
+
+def test_machine_and_worker_costs_are_kept(tmp_path: Path) -> None:
+    machine = Machine(
+        "NVIDIA L4", "L4", "570.86", {"torch": "2.11"}, 1500, 6251, 72.0, ("power cap",), True, "torch"
+    )
+    profile = replace(
+        make_profile(),
+        provenance=replace(MEASURED, machine=machine),
+        worker_costs={"cpu": WorkerCosts(400_000_000, 900_000, 150_000.0, 16.5, 71.0)},
+    )
+    save_profile(profile, tmp_path / "toy")
+    assert_same(load_profile(tmp_path / "toy"), profile)
+    assert profile.worker_costs_of("T4") == WorkerCosts()
+    # 0.9 s, and 2 GB at 0.15 s each.
+    assert profile.worker_costs_of("cpu").load_us(2_000_000_000) == 1_200_000
+
+
+def test_memory_of_blocks_and_times_of_the_device_are_kept(tmp_path: Path) -> None:
+    """Of a worker's 10 and 30 us at batch 1 the device computes 8 and 25; the slow class knows nothing of it."""
+    plain = make_profile()
+    gpu = replace(plain.table("cpu", 1), device_us=np.array([[8, 15], [25, 40]]))
+    memory = (BlockMemory(400, 800, 64), BlockMemory(0, 16, 0))
+    profile = replace(plain, tables={**plain.tables, ("cpu", 1): gpu}, block_memory={"cpu": memory})
+    save_profile(profile, tmp_path / "toy")
+    read = load_profile(tmp_path / "toy")
+    assert_same(read, profile)
+    assert read.block_memory == {"cpu": memory}
+    np.testing.assert_array_equal(read.table("cpu", 1).computing_us, [[8, 15], [25, 40]])
+    assert read.table("T4", 1).device_us is None
+    assert read.table("T4", 1).computing_us is read.table("T4", 1).latency_us
+    with pytest.raises(BadInputError, match="device_us has another shape"):
+        save_profile(
+            replace(profile, tables={("cpu", 1): replace(gpu, device_us=np.array([[8], [25]]))}),
+            tmp_path / "bad",
+        )
+
+
+def test_worker_costs_name_known_classes(tmp_path: Path) -> None:
+    profile = replace(make_profile(), worker_costs={"H100": WorkerCosts()})
+    with pytest.raises(BadInputError, match="worker_costs: device class 'H100' has no latencies"):
+        save_profile(profile, tmp_path / "toy")
+
+
+def test_what_differs_is_said_and_what_is_unknown_is_not() -> None:
+    then = Machine("NVIDIA L4", "L4", "570.86", {"torch": "2.11", "tensorrt": "10.1"}, power_limit_w=72.0)
+    assert differences(then, then) == []
+    now = Machine("NVIDIA H100", "H100", None, {"torch": "2.12"}, power_limit_w=72.0)
+    assert differences(then, now) == [
+        "device was L4, is H100",
+        "library tensorrt was 10.1, is not installed",
+        "library torch was 2.11, is 2.12",
+    ]
 
 
 def test_model_file_is_relative_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +182,49 @@ def test_rows_in_any_order_columns_in_any_order_fewest_runs() -> None:
     np.testing.assert_array_equal(read.p99_us, [[12, 22], [33, 44]])
 
 
+def test_batches_in_between_are_interpolated_marked_and_not_written() -> None:
+    """Own numbers had to have every batch in whole microseconds."""
+    rows = ["T4,1,a,2,10.4,12,5", "T4,1,a,4,20,22,5", "T4,1,b,2,30,33,5", "T4,1,b,4,41.6,44,6"]
+    read = parse(*rows)
+    # Batch 1 counts as 2, the least given one. Batch 3 is half way, rounded up.
+    np.testing.assert_array_equal(read.latency_us, [[10, 10, 15, 20], [30, 30, 36, 42]])
+    assert read.batches == (2, 4)
+    assert parse(*GOOD).batches == (1, 2)
+    written = format_tables({("T4", 1): read}, ["a", "b"]).splitlines()
+    assert written[1:] == ["T4,1,a,2,10,12,5", "T4,1,a,4,20,22,5", "T4,1,b,2,30,33,5", "T4,1,b,4,42,44,5"]
+
+
+def test_a_padded_table_says_so_and_is_filled_from_above() -> None:
+    """A CUDA graph has one size: a batch between two sizes runs as the larger one."""
+    times = np.array([[10, 20, 50, 50], [1, 2, 9, 9]])
+    table = LatencyTable(times, times + 1, 5, times, given_batches=(1, 2, 4), is_padded=True)
+    text = format_tables({("H100", 1): table}, ["a", "b"])
+    assert text.splitlines()[0].endswith(",device_us,between")
+    assert len(text.splitlines()) == 1 + 2 * 3
+    (read,) = parse_tables(text, ["a", "b"], Path("latency.csv")).values()
+    assert read.is_padded
+    assert read.batches == (1, 2, 4)
+    np.testing.assert_array_equal(read.latency_us, times)
+    np.testing.assert_array_equal(read.p99_us, times + 1)
+    np.testing.assert_array_equal(read.device_us, times)
+    with pytest.raises(BadInputError, match="line 3 has no 'next' in between"):
+        parse_tables(text.replace("20,21,5,20,next", "20,21,5,20,"), ["a", "b"], Path("latency.csv"))
+    with pytest.raises(BadInputError, match=r"between \(=line\) must be 'next'"):
+        parse_tables(text.replace("next", "line"), ["a", "b"], Path("latency.csv"))
+
+
+def test_links_are_kept_and_name_known_classes(tmp_path: Path) -> None:
+    links = (
+        Link("host-to-device", 8.5, 24.0),
+        Link("device-to-device", 5.0, 250.0, "GPU-2", is_direct=True),
+    )
+    profile = replace(make_profile(), links={"cpu": links})
+    save_profile(profile, tmp_path / "p")
+    assert load_profile(tmp_path / "p").links == {"cpu": links}
+    with pytest.raises(BadInputError, match="links: device class 'L4' has no latencies"):
+        save_profile(replace(profile, links={"L4": links}), tmp_path / "q")
+
+
 def test_byte_order_mark_and_blank_lines_are_let_pass() -> None:
     np.testing.assert_array_equal(parse(*GOOD, "", header="\ufeff" + HEADER).latency_us, [[10, 20], [30, 40]])
 
@@ -140,10 +238,13 @@ def test_byte_order_mark_and_blank_lines_are_let_pass() -> None:
         ([], HEADER, ["holds no latencies", "Add rows"]),
         ([*GOOD, "T4,1,c,1,1,1,1"], HEADER, ["line 6", "block 'c'", "a, b"]),
         ([*GOOD, "T4,1,a,1,9,9,9"], HEADER, ["line 6", "'T4', share 1, block 'a', batch 1", "line 2"]),
-        (GOOD[:-1], HEADER, ["'T4', share 1", "no row for block 'b', batch 2", "batches 1 to 2"]),
-        ([*GOOD, "T4,1,b,1000000000,1,1,1"], HEADER, ["no row for block 'a', batch 3"]),
+        (GOOD[:-1], HEADER, ["'T4', share 1", "no row for block 'b', batch 2", "all need the same"]),
+        ([*GOOD, "T4,1,b,4096,1,1,1"], HEADER, ["no row for block 'a', batch 4096"]),
+        ([*GOOD, "T4,1,b,1000000000,1,1,1"], HEADER, ["line 6", "batch (=1000000000)", "from 1 to 4096"]),
         (["T4,1,a,1,-5,,"], HEADER, ["line 2", "latency_us (=-5)", "whole number"]),
-        (["T4,1,a,1,1.5,,"], HEADER, ["line 2", "latency_us (=1.5)", "whole number"]),
+        (["T4,1,a,1,1.5.2,,"], HEADER, ["line 2", "latency_us (=1.5.2)", "number of microseconds"]),
+        (["T4,1,a,1,-1.5,,"], HEADER, ["line 2", "latency_us (=-1.5)", "number of microseconds"]),
+        (["T4,1,a,1,1e3,,"], HEADER, ["line 2", "latency_us (=1e3)", "whole number"]),
         (["T4,1,a,1,nan,,"], HEADER, ["line 2", "latency_us (=nan)"]),
         (["T4,1,a,1,1_0,,"], HEADER, ["line 2", "latency_us (=1_0)"]),
         (["T4,1,a,1," + "9" * 30 + ",,"], HEADER, ["line 2", "latency_us"]),
@@ -154,6 +255,8 @@ def test_byte_order_mark_and_blank_lines_are_let_pass() -> None:
         ([",1,a,1,1,,"], HEADER, ["line 2", "device_class (='')"]),
         (["T4,1,a,1,10,9,"], HEADER, ["line 2", "p99_us 9 is below latency_us 10"]),
         ([*GOOD[:3], "T4,1,b,2,40,,6"], HEADER, ["'T4', share 1", "line 5 has no p99_us"]),
+        (["T4,1,a,1,10,,,11"], HEADER + ",device_us", ["line 2", "device_us 11 is above latency_us 10"]),
+        (["T4,1,a,1,10,,,9", "T4,1,b,1,10,,,"], HEADER + ",device_us", ["line 3 has no device_us"]),
         (["T4,1,a,1"], HEADER, ["line 2", "4 cells", "7 columns"]),
         (["T4,1,a,1,1,1,1,1"], HEADER, ["line 2", "8 cells", "7 columns"]),
     ],

@@ -1,5 +1,8 @@
 """Copies run at once, the runs that count, and the table made of them."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from penstock.errors import BadInputError, MissingExtraError, PenstockError
-from penstock.profile import session as session_module
-from penstock.profile._measure_worker import Reply, Step
-from penstock.profile.copies import Copies, overlapping_ns
-from penstock.profile.timing import ROUNDS, Effort, Piece, Timing, block_table, time_pieces
+from penstock.profile.measuring import session as session_module
+from penstock.profile.measuring._measure_worker import Reply, Step, timed_runs
+from penstock.profile.measuring.copies import Copies, overlapping_ns
+from penstock.profile.measuring.timing import ROUNDS, Effort, Piece, Timing, block_table, time_pieces
 
 QUICK = Effort(seconds=0.02, warm_up_runs=1, min_runs=2)
 
@@ -51,7 +54,7 @@ def test_copies_of_a_share_truly_overlap(tmp_path: Path) -> None:
     model, inputs = write_matmul(tmp_path / "toy.onnx"), write_inputs(tmp_path / "batch1.npz", 1)
     with Copies(2) as copies:
         for _ in range(2):
-            replies = copies.run(Step(model, inputs, seconds=0.0, warm_up_runs=1, min_runs=5))
+            replies = copies.run(Step(model, inputs, seconds=0.2, warm_up_runs=1, min_runs=5))
             first_start = [int(one.start_ns[0]) for one in replies]
             last_end = [int(one.end_ns[-1]) for one in replies]
             assert max(first_start) < min(last_end)
@@ -60,6 +63,86 @@ def test_copies_of_a_share_truly_overlap(tmp_path: Path) -> None:
             for one in replies:
                 assert (one.end_ns >= one.start_ns).all()
                 assert (one.start_ns[1:] >= one.end_ns[:-1]).all()
+
+
+def test_an_interrupted_copy_still_leaves_runs_that_all_copies_share() -> None:
+    """Copy 0 is off the processor from the end of its second run until copy 1, which starts late, has enough.
+
+    If copy 0 then stopped at once, its last run would have begun before copy 1's first run, which ended after it:
+    no run would lie in the time that both share.
+    """
+    min_runs, wait_s = 2, 30.0
+    in_second_run, first_run_of_late, has_run, late_has_enough = (threading.Event() for _ in range(4))
+
+    class Counter:
+        """Both copies' counter; the lock holds copy 0 up until copy 1 has enough."""
+
+        value = 0
+
+        @contextmanager
+        def get_lock(self) -> Iterator[None]:
+            if threading.current_thread().name == "copy 0":
+                has_run.set()
+                assert late_has_enough.wait(wait_s)
+            yield
+            if threading.current_thread().name == "copy 1":
+                late_has_enough.set()
+
+    class Early:
+        count = 0
+
+        def run(self) -> None:
+            self.count += 1
+            if self.count == min_runs:
+                in_second_run.set()
+                assert first_run_of_late.wait(wait_s)
+
+    class Late:
+        count = 0
+
+        def run(self) -> None:
+            self.count += 1
+            if self.count == 1:
+                first_run_of_late.set()
+                assert has_run.wait(wait_s)
+
+    step = Step(Path("toy.onnx"), Path("batch1.npz"), seconds=0.0, warm_up_runs=0, min_runs=min_runs)
+    counter, replies = Counter(), {}
+
+    def copy(number: int, bound: Early | Late) -> None:
+        if number == 1:
+            assert in_second_run.wait(wait_s)
+        replies[number] = timed_runs(bound, step, counter, 2, 2)
+
+    threads = [
+        threading.Thread(target=copy, args=(number, bound), name=f"copy {number}")
+        for number, bound in enumerate((Early(), Late()))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * wait_s)
+    assert overlapping_ns([replies[0], replies[1]]).size >= min_runs
+
+
+def test_a_copy_alone_runs_no_more_than_asked() -> None:
+    step = Step(Path("toy.onnx"), Path("batch1.npz"), seconds=0.0, warm_up_runs=0, min_runs=3)
+
+    class Counter:
+        value = 0
+
+        def get_lock(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+    class Bound:
+        def run(self) -> None: ...
+
+    assert timed_runs(Bound(), step, Counter(), 1, 1).start_ns.size == 3
+
+
+def test_no_run_in_common_is_an_error_that_says_so() -> None:
+    with pytest.raises(BadInputError, match="none of 3 runs lay in the time in which all 2 copies ran"):
+        overlapping_ns([reply((0, 10), (10, 20)), reply((15, 25))])
 
 
 def test_a_piece_that_fails_is_named_and_no_process_is_left(tmp_path: Path) -> None:
@@ -93,7 +176,7 @@ def test_every_piece_batch_and_share_is_timed(tmp_path: Path) -> None:
         assert (timing.p99_us >= timing.median_us).all()
         # Only the copy that starts last is sure to have its runs inside the common interval: another may
         # be off the processor for all of it.
-        assert (timing.runs >= ROUNDS * (QUICK.min_runs - 1)).all()
+        assert (timing.runs >= ROUNDS * QUICK.min_runs).all()
     assert seen[0] == (1, 24, "a, batch 1, share 1")
     assert seen[-1] == (24, 24, "whole, batch 2, share 2")
 
@@ -125,7 +208,7 @@ def test_effort_is_checked() -> None:
 
 def test_without_onnxruntime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"penstock\[serve\]"):
+    with pytest.raises(MissingExtraError, match=r"penstock-serving\[serve\]"):
         session_module.open_session(tmp_path / "toy.onnx")
 
 

@@ -6,14 +6,19 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from record_builder import toy_record
 
 from penstock.cluster import Cluster, DeviceClass
 from penstock.errors import BadInputError
-from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
-from penstock.plan.scenario import Scenario, ServedModel
+from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan
+from penstock.plan.documents.scenario import Scenario, ServedModel
+from penstock.record import Batches
+from penstock.report.figures import to_svg
+from penstock.report.findings.worst_second import worst_second
 from penstock.report.page import Contents, Run, render
+from penstock.report.pictures.gantt import gantt_picture
 from penstock.report.pools import pool_uses
 
 
@@ -94,8 +99,10 @@ def test_page_is_well_formed_and_loads_nothing() -> None:
     assert tags.open == []
     assert "A &lt;title&gt;" in page
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in tags.seen}
-    assert not re.search(r'(?:src|href)="(?!#)', re.sub(r'xmlns\S*="[^"]*"', "", page))
-    assert page.count("<svg") == 2
+    assert not re.search(r'(?:src|href)="(?!#|data:text/csv)', re.sub(r'xmlns\S*="[^"]*"', "", page))
+    # Latency, over time, parts of the SLO, batch sizes, the worst second, use of the pools.
+    assert page.count("<svg") == 6
+    assert page.count('role="img"') == page.count("<svg")
 
 
 def test_ids_do_not_collide_between_pictures() -> None:
@@ -119,3 +126,44 @@ def test_a_record_of_another_plan_is_refused() -> None:
 def test_nothing_to_show_is_refused() -> None:
     with pytest.raises(BadInputError, match="at least one plan or record"):
         render(Contents("t"))
+
+
+def test_a_bar_of_the_worst_second_is_a_batch_and_all_bars_of_a_model_are_one_path() -> None:
+    # Batch k runs on worker k % 3 from 2k to 2k + 1 ms, so 500 batches start in the first second.
+    record = toy_record()
+    batch = np.arange(3000)
+    zero = np.zeros_like(batch)
+    busy = replace(
+        record,
+        batches=Batches(
+            batch=batch, model=zero, pipeline=zero, stage=zero, worker=batch % 3, size=zero + 1,
+            queued_us=2000 * batch, start_us=2000 * batch, end_us=2000 * batch + 1000, transfer_us=zero,
+        ),
+    )  # fmt: skip
+    worst = worst_second(busy)
+    assert worst is not None
+    svg = to_svg(gantt_picture("run", busy, worst, None).figure)
+    (path,) = [d for d in re.findall(r'<path d="([^"]*)"', svg) if d.count("z") > 1]
+    corners = np.array(re.findall(r"[ML] (\S+) (\S+)", path), float).reshape(-1, 4, 2)
+    assert len(corners) == len(worst.rows) == 500
+    width, height = np.ptp(corners, axis=1).T
+    assert np.ptp(width) < 0.03  # points: all batches take as long
+    assert np.ptp(height) < 0.03
+    assert len(np.unique(corners[:, 0, 1].round(1))) == 3  # one row for each worker
+    assert np.diff(corners[:, 0, 0].reshape(-1)).min() > 0
+
+
+def test_idle_reasons_are_asked_after_the_pictures_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("penstock.report.page.to_svg", lambda *_, **__: done.append("picture") or "<svg/>")
+    plan = toy_plan()
+    page = render(
+        Contents(
+            "t",
+            {"p": plan},
+            {"r": Run(toy_record(), plan)},
+            idle_reasons={"p": lambda: done.append("reasons") or ["too slow for the SLO"]},
+        )
+    )
+    assert done == ["picture"] * 6 + ["reasons"]
+    assert "too slow for the SLO" in page

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from record_builder import toy_record
 
+from penstock.record import Outcome
 from penstock.report.summary import summarise
 
 
@@ -13,8 +16,17 @@ def test_a_drop_and_a_late_answer_are_misses() -> None:
     assert summary.requests == 4
     assert summary.attainment == 2 / 4
     assert summary.outcomes == {
-        "met": 2, "late": 1, "dropped:early": 1, "dropped:deadline": 0, "error": 0
+        "met": 2, "late": 1, "dropped:early": 1, "dropped:deadline": 0, "error": 0, "cancelled": 0
     }  # fmt: skip
+
+
+def test_a_client_that_left_is_in_no_attainment() -> None:
+    record = toy_record()
+    outcome = record.requests.outcome.copy()
+    outcome[outcome == Outcome.LATE] = Outcome.CANCELLED
+    (summary,) = summarise(replace(record, requests=replace(record.requests, outcome=outcome)))
+    assert (summary.requests, summary.judged, summary.attainment) == (4, 3, 2 / 3)
+    assert summary.outcomes["cancelled"] == 1
 
 
 def test_rates_are_over_the_span_of_arrivals() -> None:

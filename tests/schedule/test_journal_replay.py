@@ -8,7 +8,7 @@ import pytest
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
 from penstock.schedule.journal import JournalingPolicy, replay
-from penstock.schedule.reservation import ReservationPolicy
+from penstock.schedule.routed_policy import ReservationPolicy
 
 
 def test_replay_gives_the_same_decisions():

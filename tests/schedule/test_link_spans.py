@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_tables import Pipeline, Stage, make_table
-from penstock.schedule.link_kernels import first_fit, hold, release
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.state import Links, make_reservations
+from penstock.schedule.mechanism.link_kernels import first_fit, hold, release
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.state.arrays import Links, make_reservations
 
 
 def two_links() -> tuple[Links, Links]:

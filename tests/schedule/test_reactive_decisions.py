@@ -7,9 +7,9 @@ import pytest
 
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
-from penstock.schedule.queue_kernels import push
-from penstock.schedule.reactive import make_reactive_facts
-from penstock.schedule.reactive_kernels import (
+from penstock.schedule.mechanism.queue_kernels import push
+from penstock.schedule.rules.reactive import make_reactive_facts
+from penstock.schedule.rules.reactive_kernels import (
     DROP_DEADLINE,
     DROP_EARLY,
     WAIT,
@@ -17,7 +17,7 @@ from penstock.schedule.reactive_kernels import (
     choose_site,
     step,
 )
-from penstock.schedule.state import make_queues
+from penstock.schedule.state.arrays import make_queues
 from penstock.units import NEVER_US
 
 TABLE = make_table([(100, [Pipeline(2, [Stage([10, 12], [0]), Stage([5, 6], [1], [3, 4])])])])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.record import Outcome
-from penstock.schedule.reservation import ReservationPolicy
+from penstock.schedule.routed_policy import ReservationPolicy
 
 
 def two_stages():
@@ -100,6 +101,52 @@ def test_abandoned_batch_gives_back_what_it_holds():
     assert (free_us(policy, 0), free_us(policy, 2)) == (4, 30)
     policy.complete(9, 0, 0)
     assert free_us(policy, 0) == 4
+
+
+def test_abandoned_batch_frees_its_links():
+    policy = two_stages()
+    for request in (0, 1):
+        send(policy, 0, request)
+    held = policy.state.reservations
+    # Batch 0 is to send from 10 to 15, and batch 1 after it to the same host.
+    assert (spans(held.uplinks, 0), spans(held.downlinks, 2)) == ([(10, 15)], [(10, 20)])
+    policy.abandon(4, 0)
+    assert (spans(held.uplinks, 0), spans(held.downlinks, 2)) == ([], [(15, 20)])
+
+
+def test_abandoned_batch_frees_a_transfer_that_waits_and_keeps_one_that_has_begun():
+    policy = two_stages()
+    for request in (0, 1):
+        send(policy, 0, request)
+        policy.complete(10, request, 0)
+    held = policy.state.reservations
+    policy.abandon(12, 1)
+    assert (spans(held.uplinks, 1), spans(held.downlinks, 2)) == ([], [(10, 15)])
+    policy.abandon(12, 0)
+    assert (spans(held.uplinks, 0), spans(held.downlinks, 2)) == ([(10, 15)], [(10, 15)])
+
+
+@pytest.mark.parametrize(
+    ("worker", "stages_done", "lost"),
+    [(0, 0, (0,)), (0, 1, (0,)), (2, 0, (0,)), (2, 1, (0,)), (1, 1, ()), (0, 2, ()), (2, 2, ())],
+)
+def test_a_worker_that_goes_down_names_what_is_lost_with_it(worker, stages_done, lost):
+    """The output of stage 0 may still be on its worker until stage 1 is done."""
+    policy = two_stages()
+    send(policy, 0, 0)
+    for stage in range(stages_done):
+        policy.complete(10 + 15 * stage, 0, stage)
+    assert policy.in_flight == (stages_done < 2)
+    assert policy.worker_down(30, worker) == lost
+    assert policy.in_flight == (stages_done < 2 and not lost)
+    assert policy.abandon(30, 0) == (() if lost or stages_done == 2 else (0,))
+
+
+def test_a_worker_that_is_up_already_keeps_what_it_was_promised():
+    policy = two_stages()
+    send(policy, 0, 0)
+    policy.worker_up(3, 0)
+    assert free_us(policy, 0) == 10
 
 
 def test_worker_that_is_down_gets_nothing_until_it_is_up():

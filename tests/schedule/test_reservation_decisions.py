@@ -8,7 +8,7 @@ from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.schedule.policy import Decision, Dispatch
-from penstock.schedule.reservation import ReservationPolicy
+from penstock.schedule.routed_policy import ReservationPolicy
 from penstock.units import NEVER_US
 
 

@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_tables import Pipeline, Stage, make_table, tables, traffic
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.rules import RULES
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.rule_numbers import RULES
 from plain_policy import PlainPolicy
 
 
-def assert_same_decisions(table, rows, **costs):
+def assert_same_decisions(table, rows, credit=None, **costs):
     policy, oracle = ReservationPolicy(table, **costs), PlainPolicy(table, **costs)
+    if credit is not None:
+        policy.state.reservations.credit[:] = oracle.credit = credit
     for request, (arrival_us, model, slo_us) in enumerate(rows):
         while (wake_us := oracle.decide(-1).wake_us) < arrival_us:
             assert policy.decide(wake_us) == oracle.decide(wake_us)
@@ -23,6 +25,10 @@ def assert_same_decisions(table, rows, **costs):
         assert policy.decide(arrival_us) == oracle.decide(arrival_us)
     while (wake_us := oracle.decide(-1).wake_us) < 10**9:
         assert policy.decide(wake_us) == oracle.decide(wake_us)
+    if (
+        len(policy.state.facts.lender_pool) and costs["rule"] == "penstock"
+    ):  # a fleet without lenders keeps no credit
+        assert policy.state.reservations.credit.tolist() == oracle.credit
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -32,7 +38,52 @@ def test_policy_equals_its_description(rule, data):
     table = data.draw(tables(noisy=True, shared=data.draw(st.booleans())))
     rows = data.draw(traffic(table.n_models))
     costs = {"dispatch_us": data.draw(st.integers(0, 5)), "overhead_us": data.draw(st.integers(0, 5))}
-    assert_same_decisions(table, rows, rule=rule, **costs)
+    delay_us = data.draw(st.none() | st.integers(0, 40))
+    assert_same_decisions(table, rows, rule=rule, max_queue_delay_us=delay_us, **costs)
+
+
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_lent_workers_equal_their_description(data):
+    table = data.draw(tables(noisy=True, lent=True))
+    rows = data.draw(traffic(table.n_models))
+    credit = [data.draw(st.integers(-150, 400)) for _ in range(table.n_models)]
+    assert_same_decisions(
+        table, rows, credit=credit, rule="penstock", dispatch_us=data.draw(st.integers(0, 5))
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_bursts_borrow_as_described(seed):
+    """Three models, whose bursts and pauses move their credit up and down; pools of one worker lend too."""
+    rng = np.random.default_rng(seed)
+    slo_us = rng.integers(60, 301, 3).tolist()
+    hosts = [list(range(workers)) for workers in rng.integers(1, 4, 3)]
+    two = [Stage([20, 24], hosts[0]), Stage([15, 20], hosts[0], [2, 3])]
+    last = [Pipeline(2, [Stage([20, 24], hosts[1])]), Pipeline(4, [Stage([20, 24, 28, 32], hosts[2])])]
+    pipelines = [Pipeline(1, two), *last]
+    table = make_table([(slo, [one]) for slo, one in zip(slo_us, pipelines, strict=True)])
+    table = table._replace(lend_group=np.array([0, 1, 0, 0]))
+    rows, now_us = [], 0
+    for _ in range(14):
+        model = int(rng.integers(3))
+        for gap_us in rng.integers(0, 14, int(rng.integers(2, 16))):
+            now_us += int(gap_us)
+            rows.append((now_us, model, slo_us[model]))
+        now_us += int(rng.integers(0, 250))
+    credit = rng.integers(-120, 401, 3).tolist()
+    assert_same_decisions(table, rows, credit=credit, rule="penstock")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(15, 40), st.integers(0, 2**32 - 1))
+def test_large_pools_are_looked_at_in_places(workers, seed):
+    table = make_table([(900, [Pipeline(4, [Stage([30, 50, 60, 80], list(range(workers)))])])])
+    rng = np.random.default_rng(seed)
+    arrival_us = np.cumsum(rng.integers(0, 6, 120))
+    rows = [(int(time_us), 0, int(rng.integers(60, 300))) for time_us in arrival_us]
+    assert_same_decisions(table, rows, rule="penstock")
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,4 +1,4 @@
-"""Where the rules differ, by hand, and what each learns."""
+"""How the rules differ, by hand, and what each of them learns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
 from penstock.record import Outcome
-from penstock.schedule.pool_index import set_free
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.state import PACE_OF_PROFILE
+from penstock.schedule.mechanism.pool_tournament import set_free
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.state.arrays import PACE_OF_PROFILE
 from penstock.units import NEVER_US
 
 
@@ -114,6 +114,28 @@ def test_penstock_keeps_what_slower_workers_can_keep():
     assert serve_slower("reservation", 1.5) < 0.5
 
 
+@pytest.mark.parametrize(("took_us", "seen"), [(100, 1.0), (200, 2.0), (10, 0.25), (900, 4.0)])
+def test_one_service_moves_the_pace_by_a_64th(took_us, seen):
+    """A service counts as a quarter to four times the profile's 100 us."""
+    policy = ReservationPolicy(make_table([(9000, [Pipeline(1, [Stage([100], [0])])])]), rule="penstock")
+    policy.arrive(0, 0, 0, 9000)
+    policy.decide(0)
+    policy.complete(took_us, 0, 0)
+    assert policy.state.reservations.pace[0] == PACE_OF_PROFILE + (seen - 1.0) * PACE_OF_PROFILE / 64
+
+
+def test_edf_gives_nothing_to_a_pipeline_that_has_a_stage_without_a_worker():
+    stages = [Stage([10], [0]), Stage([10], [1])]
+    policy = ReservationPolicy(make_table([(100, [Pipeline(1, stages)])]), rule="edf")
+    policy.worker_down(0, 1)
+    policy.arrive(0, 0, 0, 100)
+    # The last moment for it is 80; one later it is dropped.
+    assert policy.decide(0) == ((), (), 81)
+    policy.worker_up(5, 1)
+    policy.arrive(5, 0, 1, 200)
+    assert policy.decide(5).dispatches[0].workers == (0, 1)
+
+
 def test_pace_settles_at_what_is_seen_and_only_for_penstock():
     table = make_table([(1000, [Pipeline(1, [Stage([100], [0])])])])
     for rule, expected in (("penstock", 1.5), ("reservation", 1.0)):
@@ -141,4 +163,4 @@ def test_index_names_the_worker_that_is_free_first(stages, pools, changes):
     for pool in set(pools[: len(stages)]):
         own = np.flatnonzero(table.pool_of_worker == pool).tolist()
         expected = min(own, key=lambda w: (held.worker_free_us[w], facts.worker_rank[w]))
-        assert held.soonest[2 * facts.pool_first[pool] + 1] == expected
+        assert held.soonest[2 * facts.pool_offsets[pool] + 1] == expected

@@ -8,9 +8,9 @@ import pytest
 
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.schedule.kernel import kernel
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.state import PolicyState
-from penstock.schedule.state_block import pack, unpack
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.state.addresses import _plain_state_at, addresses_of, state_at
+from penstock.schedule.state.arrays import PolicyState
 
 
 def leaves(part):
@@ -20,8 +20,8 @@ def leaves(part):
 @kernel
 def facts_and_corners(block, found):
     """Shapes of three unlike arrays, and a mark in the last place of each."""
-    state = unpack(block)
-    found[0] = len(state.facts.pipeline_first)
+    state = state_at(block)
+    found[0] = len(state.facts.pipeline_offsets)
     found[1], found[2] = state.queues.deadline_us.shape
     found[3], found[4] = state.flights.worker.shape
     state.queues.deadline_us[-1, -1] = 7
@@ -38,19 +38,28 @@ def make_policy():
 
 def test_kernels_read_and_write_the_arrays_themselves():
     state, found = make_policy().state, np.zeros(5, np.int64)
-    facts_and_corners(pack(state), found)
+    facts_and_corners(addresses_of(state), found)
     assert found.tolist() == [3, 2, 256, 256, 3]
     assert (state.queues.deadline_us[-1, -1], state.flights.worker[-1, -1], state.rule[0]) == (7, 8, 9)
     assert np.count_nonzero(state.queues.deadline_us) == 1
 
 
+def test_python_reads_and_writes_the_same_arrays_if_kernels_are_not_compiled():
+    state = make_policy().state
+    read = _plain_state_at(addresses_of(state))
+    for ours, theirs in zip(leaves(state), leaves(read), strict=True):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
+    read.queues.deadline_us[-1, -1] = 7
+    assert state.queues.deadline_us[-1, -1] == 7
+
+
 def test_every_array_is_of_the_dimensions_that_its_field_says():
     state = make_policy().state
-    block = pack(state)
+    block = addresses_of(state)
 
     @numba.njit
     def whole(block):
-        return unpack(block)
+        return state_at(block)
 
     copied = whole(block)
     assert isinstance(copied, PolicyState)
@@ -63,7 +72,7 @@ def test_an_array_that_an_address_does_not_describe_is_refused():
     state = make_policy().state
     turned = state._replace(queues=state.queues._replace(request=state.queues.request.T))
     with pytest.raises(AssertionError):
-        pack(turned)
+        addresses_of(turned)
 
 
 def test_growth_in_the_middle_keeps_queue_and_batches():

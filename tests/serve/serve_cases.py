@@ -13,10 +13,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from penstock.cluster import Cluster, DeviceClass
-from penstock.plan.placement import place
-from penstock.plan.plan import ModelPlan, PipelinePlan, Plan, StagePlan
-from penstock.plan.scenario import PlannerSettings, Scenario, ServedModel
-from penstock.plan.store import save_plan
+from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan
+from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
+from penstock.plan.documents.store import save_plan
+from penstock.plan.placement.seats import place
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 
@@ -51,7 +51,7 @@ def write_skip_model(path: Path, seed: int = 7) -> Path:
 def skip_profile(path: Path, latency_us: int = 1_000) -> Profile:
     """A profile of :func:`write_skip_model`'s file: a block an operator, the last two together."""
     from penstock.graph.cuts import boundary_bytes
-    from penstock.graph.onnx_reader import read_onnx
+    from penstock.graph.reading.onnx_reader import read_onnx
 
     model = read_onnx(path)
     names = [operator.name for operator in model.graph.operators]

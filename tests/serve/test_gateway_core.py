@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from serve_cases import bytes_profile, write_plan
 
-from penstock.plan.store import load_plan
-from penstock.serve.gateway.core import RETRY_AFTER_S, Gateway
-from penstock.serve.messages import Readiness
+from penstock.plan.documents.store import load_plan
+from penstock.serve.gateway import gateway_process
+from penstock.serve.gateway.gateway import GIVE_UP_US, Gateway
+from penstock.serve.gateway.ledger import RETRY_AFTER_S
+from penstock.serve.messages import BatchHeader, Readiness, Share, TensorHeader
+from penstock.serve.observe.catalogue import FALLBACKS, REQUESTS
 from penstock.serve.prepare import ServeOptions, prepare
 from penstock.serve.protocol.errors import ProtocolError
 from penstock.serve.protocol.infer import InferRequest, RequestedOutput, Tensor
@@ -34,7 +38,7 @@ def refusal(spec, folder, asked, *, ready=True, closing=False, stop_after_s=None
 
     async def ask():
         gateway = Gateway(spec, folder)
-        gateway.readiness = Readiness((ready,), (1,))
+        gateway.readiness = Readiness(0, 0, (ready,))
         gateway.is_closing = closing
         answer = asyncio.ensure_future(gateway.infer(0, asked, gateway.now_us()))
         if stop_after_s is not None:
@@ -43,7 +47,7 @@ def refusal(spec, folder, asked, *, ready=True, closing=False, stop_after_s=None
         with pytest.raises(ProtocolError) as caught:
             await asyncio.wait_for(answer, 10)
         gateway.close()
-        return caught.value, gateway.metrics[0].refused
+        return caught.value, gateway.metrics.totals()[REQUESTS.name, ("sizes", "refused")][0]
 
     return asyncio.run(ask())
 
@@ -66,6 +70,87 @@ def test_a_stop_answers_what_nobody_else_will(spec, tmp_path):
     error, _ = refusal(spec, tmp_path, request(1), stop_after_s=0)
     assert error.http_status == 503
     assert "stopped before" in str(error)
+
+
+class SetClock:
+    """A clock that stays at the time that it was set to."""
+
+    def __init__(self, now_us):
+        self.us = now_us
+
+    def now_us(self):
+        return self.us
+
+
+def test_a_request_is_given_up_once_it_is_long_overdue(spec, tmp_path):
+    async def ask():
+        gateway = Gateway(spec, tmp_path)
+        gateway._clock = clock = SetClock(1_000)
+        gateway.readiness = Readiness(0, 0, (True,))
+        answer = asyncio.ensure_future(gateway.infer(0, request(1), 1_000))
+        await asyncio.sleep(0)
+        clock.us = 1_000 + spec.models[0].slo_us + GIVE_UP_US
+        gateway.give_up_overdue()
+        await asyncio.sleep(0)
+        assert not answer.done()
+        clock.us += 1
+        gateway.give_up_overdue()
+        with pytest.raises(ProtocolError, match="no answer came") as caught:
+            await answer
+        gateway.close()
+        return caught.value.http_status
+
+    assert asyncio.run(ask()) == 500
+
+
+def test_batches_that_found_no_room_in_shared_memory_are_counted(spec, tmp_path):
+    """A result of which two hops went another way, for units that nobody waits for any more."""
+
+    async def receive():
+        gateway = Gateway(spec, tmp_path)
+        header = BatchHeader(
+            epoch=0,
+            batch=1,
+            pipeline=0,
+            route=(),
+            stage=1,
+            shares=(Share(0, 1),),
+            gateway=0,
+            size=1,
+            sent_us=0,
+            compute_us=0,
+            parts=(1,),
+            tensors=(TensorHeader("output", "UINT8", (1, 10)),),
+            fallbacks=2,
+        )
+        gateway._take_result(header, [memoryview(bytes(10))])
+        gateway.close()
+        return gateway.metrics.totals()[FALLBACKS.name, ()][0]
+
+    assert asyncio.run(receive()) == 2
+
+
+def test_overdue_requests_are_looked_for_every_second(monkeypatch):
+    slept, looked = [], []
+
+    class Counting:
+        metrics = SimpleNamespace(measure=lambda now_us: None)
+
+        def give_up_overdue(self):
+            looked.append(len(slept))
+
+        def now_us(self):
+            return 0
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(gateway_process.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(gateway_process._sweep(Counting()))
+    assert (slept, looked) == ([1.0] * 3, [1, 2])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
+from protocol_fuzz import Fuzz
 
 from penstock.serve.protocol.datatypes import BYTES, NUMPY, RAW_ONLY
 from penstock.serve.protocol.errors import ProtocolError
@@ -227,3 +228,12 @@ def test_outputs_that_json_cannot_carry_are_refused_as_json_and_sent_raw(datatyp
         encode_response(response, lambda name: False)
     message = encode_response(response, lambda name: True)
     assert_same_tensors(decode_response(message.body(), message.header_length).outputs, response.outputs)
+
+
+def test_messages_that_are_almost_right_give_a_request_or_a_refusal():
+    """The short form of benchmarks/fuzz_protocol.py."""
+    counts = Fuzz(seed=11).run(3_000)
+    assert counts["http", "request"] > 20
+    assert counts["grpc", "request"] > 20
+    assert counts["http", 400] > 500
+    assert counts["grpc", 400] > 500

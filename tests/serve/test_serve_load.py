@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from penstock.cli.load import command
+from penstock.cli.running.load import command
 from penstock.errors import BadInputError
 from penstock.record import Outcome
-from penstock.serve.load.openloop import run_load
-from penstock.serve.load.subject import describe
+from penstock.serve.load.openloop import LoadSettings, run_load
+from penstock.serve.load.sample_request import describe
 from penstock.serve.protocol.infer import HEADER_LENGTH, decode_request
 from penstock.traffic.arrivals import Arrivals
 
@@ -60,7 +60,7 @@ def test_metadata_that_is_not_of_the_protocol_is_refused():
         describe({"name": "toy"}, CONFIG, None, rng())
 
 
-async def with_server(infer, act):
+async def with_server(infer, act, metadata=METADATA):
     """``act(url)`` against a server of the protocol whose answers ``infer`` gives."""
 
     def document(body):
@@ -72,7 +72,8 @@ async def with_server(infer, act):
     app = web.Application()
     app.router.add_get("/v2", document({"name": "other"}))
     app.router.add_get("/v2/health/live", document({}))
-    app.router.add_get("/v2/models/toy", document(METADATA))
+    app.router.add_get("/v2/health/ready", document({}))
+    app.router.add_get("/v2/models/toy", document(metadata))
     app.router.add_get("/v2/models/toy/config", document(CONFIG))
     app.router.add_post("/v2/models/toy/infer", infer)
     runner = web.AppRunner(app)
@@ -147,16 +148,64 @@ def test_latency_counts_from_the_intended_time():
     assert requests.outcome[result.lag_us.argmax()] == Outcome.LATE
 
 
+def test_a_closed_loop_waits_for_the_answer_and_the_think_time():
+    """Two streams of two requests. The first request to come is held until the other stream is done.
+
+    Number 3, the second of the held stream, must not come before its answer.
+    """
+    events, came = [], []
+    others_done = asyncio.Event()
+
+    async def infer(request):
+        await request.read()
+        number = len(came)
+        came.append(number)
+        events.append(("begin", number))
+        if number == 0:
+            await asyncio.wait_for(others_done.wait(), 10)
+        elif number == 2:
+            others_done.set()
+        events.append(("end", number))
+        return web.Response(status=503)
+
+    async def act(url):
+        load = Arrivals(
+            np.array([0, 1_000, 2_000, 3_000]),
+            np.zeros(4, np.int64),
+            stream=np.array([0, 1, 0, 1]),
+        )
+        return await run_load(url, ["toy"], load, slo_us=None, rng=rng(), settings=LoadSettings(closed=True))
+
+    result = asyncio.run(asyncio.wait_for(with_server(infer, act), 30))
+    assert events.index(("begin", 3)) > events.index(("end", 0)) > events.index(("begin", 2))
+    requests = result.record.requests
+    assert (np.diff(requests.arrival_us) >= 0).all()
+    assert (requests.deadline_us - requests.arrival_us == 50_000).all()
+    assert (
+        requests.arrival_us[-1] > 2_000
+    )  # due a think time after the answer, not at the time drawn beforehand
+
+
+def test_a_closed_loop_needs_streams():
+    with pytest.raises(BadInputError, match="a closed loop needs streams"):
+        asyncio.run(
+            run_load(
+                "http://127.0.0.1:9",
+                ["toy"],
+                arrivals(0),
+                slo_us=None,
+                rng=rng(),
+                settings=LoadSettings(closed=True),
+            )
+        )
+
+
 def test_an_unreachable_server_is_bad_input():
-    result = CliRunner().invoke(command, ["http://127.0.0.1:1", "--model", "toy", "--rate", "1"])
+    result = CliRunner().invoke(
+        command, ["http://127.0.0.1:1", "--model", "toy", "--rate", "1", "--wait", "0"]
+    )
     assert isinstance(result.exception, BadInputError)
     assert "Is the server up" in str(result.exception)
-
-
-def test_models_and_rates_go_in_pairs():
-    result = CliRunner().invoke(command, ["http://x", "--model", "a", "--model", "b", "--rate", "1"])
-    assert isinstance(result.exception, BadInputError)
-    assert "one --rate for each" in str(result.exception)
 
 
 @pytest.mark.slow
@@ -165,7 +214,7 @@ def test_load_on_a_real_server(tmp_path):
     from serve_cases import bytes_profile, write_plan
 
     from penstock.record import load_record
-    from penstock.serve.local import LocalServer
+    from penstock.serve.local_server import LocalServer
 
     plan = write_plan(tmp_path, bytes_profile("sizes", (24, 100, 10), 10_000), (0, 1, 2), slo_us=400_000)
     arguments = ["--executor", "emulated", "--overhead-us", "60000", "--record", str(tmp_path / "server")]

@@ -12,12 +12,9 @@ from serve_cases import WIDTH, bytes_profile, skip_profile, write_plan, write_sk
 
 from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError
-from penstock.plan.store import load_plan
-from penstock.record import Outcome
+from penstock.plan.documents.store import load_plan
 from penstock.serve.executor.make import make_executor, make_executors
 from penstock.serve.executor.padded import PaddedExecutor
-from penstock.serve.gateway.ledger import Waiting
-from penstock.serve.gateway.metrics import ModelMetrics, prometheus_text, statistics
 from penstock.serve.prepare import ServeOptions, parse_executors, prepare
 from penstock.serve.protocol.errors import ProtocolError
 from penstock.serve.protocol.routes import Ask, Route, match
@@ -161,9 +158,9 @@ def test_emulated_outputs_have_the_declared_shapes():
         ("GET", "/v2/", Route(Ask.SERVER)),
         ("GET", "/metrics", Route(Ask.METRICS)),
         ("POST", "/v2/models/a/infer?x=1", Route(Ask.INFER, "a")),
-        ("POST", "/v2/models/a%2Fb/versions/1/infer", Route(Ask.INFER, "a/b")),
+        ("POST", "/v2/models/a%2Fb/versions/1/infer", Route(Ask.INFER, "a/b", "1")),
         ("GET", "/v2/models/versions", Route(Ask.MODEL, "versions")),
-        ("GET", "/v2/models/a/versions/1/stats", Route(Ask.MODEL_STATS, "a")),
+        ("GET", "/v2/models/a/versions/1/stats", Route(Ask.MODEL_STATS, "a", "1")),
     ],
 )
 def test_routes(verb, path, route):
@@ -185,29 +182,6 @@ def test_no_routes(verb, path, status):
     with pytest.raises(ProtocolError) as caught:
         match(verb, path)
     assert caught.value.http_status == status
-
-
-def test_metrics_add_up(tmp_path):
-    spec = prepared(tmp_path, bytes_profile("sizes", (24, 10)), (0, 1), {"": "emulated"}).models[0]
-    metrics = ModelMetrics()
-    metrics.batch(2, 700)
-    for finish_us, outcome in [(900, Outcome.MET), (3_000, Outcome.LATE), (50, Outcome.ERROR)]:
-        request = Waiting(0, {}, 0, 1, 0, 2_000, lambda answer: None)
-        request.outcome, request.dispatched_us, request.compute_us = outcome, 100, 700
-        metrics.settled(request, finish_us, 12)
-    text = prometheus_text([spec], [metrics], 3, [1])
-    assert 'penstock_requests_total{model="sizes",outcome="met"} 1\n' in text
-    assert 'penstock_request_latency_seconds_bucket{model="sizes",le="0.001"} 1\n' in text
-    assert 'penstock_request_latency_seconds_bucket{model="sizes",le="0.0025"} 1\n' in text
-    assert 'penstock_request_latency_seconds_bucket{model="sizes",le="+Inf"} 2\n' in text
-    assert 'penstock_request_latency_seconds_sum{model="sizes"} 0.0039\n' in text
-    (entry,) = statistics(spec, metrics)["model_stats"]
-    stats = entry["inference_stats"]
-    assert stats["success"] == {"count": 2, "ns": 3_900_000}
-    assert stats["fail"] == {"count": 1, "ns": 50_000}
-    parts = ("queue", "compute_input", "compute_infer", "compute_output")
-    assert sum(stats[part]["ns"] for part in parts) == stats["success"]["ns"]
-    assert entry["batch_stats"] == [{"batch_size": 2, "compute_infer": {"count": 1, "ns": 700_000}}]
 
 
 @pytest.mark.parametrize(

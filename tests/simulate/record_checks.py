@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from penstock.record import Outcome, Record
-from penstock.simulate.pool_state import TransferLog
+from penstock.simulate.stagewise.pool_state import TransferLog
 
 
 def check_conservation(record: Record, arrived: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.errors import BadInputError
-from penstock.simulate.load_search import step_down
+from penstock.simulate.judge.load_search import step_down
 
 
 def test_the_first_load_from_above_that_holds():

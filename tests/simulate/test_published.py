@@ -1,4 +1,4 @@
-"""The published mode: by hand, against the full simulator where both worlds are the same, and its invariants."""
+"""The published mode: by hand, against the full simulator if both describe the same world, and its invariants."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from simulated_runs import as_arrivals, busy_table, same
 
 from fleet_tables import Pipeline, Stage, make_table, tables
 from penstock.errors import BadInputError
+from penstock.ppipe.simulator.fleet import only_model
+from penstock.ppipe.simulator.published import POLICIES, record_one, tally
+from penstock.ppipe.simulator.renewal_chunks import renewal_chunks
+from penstock.ppipe.simulator.runs import reactive_run, request_log
 from penstock.record import Outcome
-from penstock.simulate.published.arrivals import renewal_chunks
-from penstock.simulate.published.fleet import only_model
-from penstock.simulate.published.runs import reactive_run, request_log
-from penstock.simulate.published.simulator import POLICIES, record_one, tally
-from penstock.simulate.simulator import simulate
+from penstock.simulate.routed.routed_simulator import simulate
 
 TWO_STAGES = [Stage([10], [0, 0, 1]), Stage([5], [2, 3, 4], [4])]
 
@@ -71,7 +71,7 @@ def test_reactive_waits_in_every_stage_until_its_slack_is_gone():
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_without_a_network_the_published_and_the_full_simulator_agree(data):
-    """Without transfers every route is equal but for the names of its workers: the requests' ends are the same."""
+    """Without transfers every route is equal except for the names of its workers: the requests' ends are the same."""
     table = data.draw(tables())
     table = only_model(table._replace(transfer_us=np.zeros_like(table.transfer_us)), 0)
     times = np.cumsum(data.draw(st.lists(st.integers(0, 60), min_size=1, max_size=40)))
@@ -80,6 +80,7 @@ def test_without_a_network_the_published_and_the_full_simulator_agree(data):
         as_arrivals([(int(t), 0, int(table.slo_us[0])) for t in times]),
         model_names=["m"],
         seed=0,
+        policy="reservation",
     )
     published = run(table, times)
     for column in ("finish_us", "outcome", "pipeline", "batch"):
@@ -124,7 +125,7 @@ def test_chunks_and_the_record_change_nothing(policy):
     pieces = tally(table, table.worker_host, np.array_split(times, 37), policy=policy)
     record = run(table, times, policy)
     assert whole.outcomes.tolist() == pieces.outcomes.tolist()
-    assert whole.outcomes.tolist() == np.bincount(record.requests.outcome, minlength=5).tolist()
+    assert whole.outcomes.tolist() == np.bincount(record.requests.outcome, minlength=len(Outcome)).tolist()
     busy = np.bincount(record.batches.stage, weights=record.batches.end_us - record.batches.start_us)
     assert whole.busy_us.tolist() == pieces.busy_us.tolist() == busy.tolist()
     assert whole.requests == len(times)

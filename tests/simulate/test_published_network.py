@@ -11,12 +11,13 @@ from simulated_runs import busy_table
 
 from penstock.cluster import Cluster
 from penstock.errors import BadInputError
-from penstock.plan.plan import Plan
-from penstock.simulate.published.fleet import only_model
-from penstock.simulate.published.network import Flaws, uplinks
-from penstock.simulate.published.simulator import simulate_published, tally
+from penstock.plan.documents.plan import Plan
+from penstock.ppipe.simulator.fleet import only_model
+from penstock.ppipe.simulator.network import Flaws, uplinks
+from penstock.ppipe.simulator.published import simulate_published, tally
+from penstock.record import Outcome
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 
 CLUSTER = Cluster.model_validate(
     {
@@ -86,7 +87,7 @@ def test_models_alone_in_one_record(policy):
         times = arrivals.arrival_us[arrivals.model == model]
         alone = tally(only_model(table, model), uplinks(plan, model, Flaws()), [times], policy=policy)
         own = record.requests.model == model
-        counts = np.bincount(record.requests.outcome[own], minlength=5)
+        counts = np.bincount(record.requests.outcome[own], minlength=len(Outcome))
         assert counts.tolist() == alone.outcomes.tolist()
         workers = np.unique(record.batches.worker[record.batches.model == model])
         assert workers.tolist() == [4 * model + worker for worker in range(4)]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import BadInputError
-from penstock.plan.dispatch import dispatch_table
-from penstock.plan.ppipe import read_plans
-from penstock.profile.ppipe import read_profiles
-from penstock.simulate.published.load_factors import Experiment, load_factors
-from penstock.simulate.published.network import Flaws
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.ppipe.plans import read_plans
+from penstock.ppipe.profiles import read_profiles
+from penstock.ppipe.simulator.load_factors import Experiment, load_factors
+from penstock.ppipe.simulator.network import Flaws
 
 ARTIFACT = Path(__file__).parents[3] / "shared" / "data" / "ppipe-artifact"
 GROUP = "maf19-colorization-v2-googlenet-v3-pytorch-repvgg-b3_0.3-0.33-0.37_L4-T4_25-75_bw-gbps-10_sla-multiplier-5"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from fleet_tables import Pipeline, Stage, make_table
-from penstock.simulate.published.simulator import record_one
-from penstock.simulate.simulator import simulate
-from penstock.simulate.stagewise import simulate_stagewise
+from penstock.ppipe.simulator.published import record_one
+from penstock.simulate.routed.routed_simulator import simulate
+from penstock.simulate.stagewise.stagewise_simulator import simulate_stagewise
 from penstock.traffic.arrivals import Arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 
 SERVICE_US = 1_000
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_driver import drive
 from simulated_runs import as_arrivals, busy_table, names, same
 
 from fleet_tables import tables, traffic
 from penstock.schedule.journal import JournalingPolicy, replay
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.rules import RULES
-from penstock.simulate.driver import drive
-from penstock.simulate.simulator import simulate
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.rule_numbers import RULES
+from penstock.simulate.routed.routed_simulator import simulate
 from penstock.traffic.arrivals import draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 from plain_policy import PlainPolicy
 
 RULES_GIVEN = pytest.mark.parametrize("rule", RULES)
@@ -66,7 +66,7 @@ def test_long_noisy_run_outgrows_every_array_and_still_agrees():
     slow = table._replace(slo_us=np.array([900_000, 900_000]))
     options = {"model_names": ["a", "b"], "seed": 3, "noise": True}
     driven = drive(ReservationPolicy(slow), slow, arrivals, **options)
-    assert same(simulate(slow, arrivals, **options), driven)
+    assert same(simulate(slow, arrivals, policy="reservation", **options), driven)
     assert len(driven.batches.batch) > 2048
 
 

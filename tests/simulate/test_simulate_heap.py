@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.simulate.heap import heap_drop_first, heap_push
+from penstock.simulate.routed.heap import heap_drop_first, heap_push
 
 
 @settings(deadline=None)  # the first call compiles

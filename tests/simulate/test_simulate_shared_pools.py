@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from plain_driver import drive
 from simulated_runs import as_arrivals, same
 
 from penstock.errors import BadInputError
-from penstock.plan.dispatch import dispatch_table
-from penstock.plan.shared_pools import with_shared_pools
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.shared_pools import with_shared_pools
+from penstock.ppipe.simulator.load_factors import Experiment, load_factors
+from penstock.ppipe.simulator.published import simulate_published
+from penstock.record import Outcome
 from penstock.schedule.journal import JournalingPolicy, replay
-from penstock.schedule.reservation import ReservationPolicy
-from penstock.schedule.rules import RULES
-from penstock.simulate.driver import drive
-from penstock.simulate.published.load_factors import Experiment, load_factors
-from penstock.simulate.published.simulator import simulate_published
-from penstock.simulate.simulator import simulate
-from penstock.simulate.stagewise import simulate_stagewise
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.rule_numbers import RULES
+from penstock.simulate.routed.routed_simulator import simulate
+from penstock.simulate.stagewise.stagewise_simulator import simulate_stagewise
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 from shared_plans import two_models
 
 NAMES = {"model_names": ["m", "n"], "seed": 0}
@@ -30,9 +31,16 @@ def shared():
     return with_shared_pools(plan, profiles), profiles
 
 
+@pytest.fixture(scope="module")
+def lent():
+    plan, profiles = two_models()
+    return with_shared_pools(plan, profiles, lent=True), profiles
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_the_compiled_loop_the_driver_and_a_journal_agree(shared, rule):
-    plan, profiles = shared
+@pytest.mark.parametrize("pools", ["shared", "lent"])
+def test_the_compiled_loop_the_driver_and_a_journal_agree(pools, rule, request):
+    plan, profiles = request.getfixturevalue(pools)
     table = dispatch_table(plan, profiles)
     arrivals = draw_arrivals(poisson, [350.0, 60.0], 2.0, np.random.default_rng(4))
     journal = JournalingPolicy(ReservationPolicy(table, rule=rule))
@@ -55,6 +63,35 @@ def test_a_model_takes_the_other_models_workers_and_they_are_numbered_as_placed(
     assert {plan.placement[worker].model for worker in first} == {"m", "n"}
     classes = [plan.placement[worker].device_class for worker in record.batches.worker]
     assert classes == ["ab"[stage] for stage in record.batches.stage]
+
+
+def met_of(table, arrivals, model):
+    requests = simulate(table, arrivals, **NAMES).requests
+    return int(((requests.model == model) & (requests.outcome == Outcome.MET)).sum())
+
+
+def test_a_model_borrows_what_the_other_can_spare(lent):
+    """Four requests of "m" at once: its two workers take two, and "n" lends one of two, since it has no credit yet."""
+    plan, profiles = lent
+    table = dispatch_table(plan, profiles)
+    assert met_of(table, as_arrivals([(0, 0, 30_000)] * 4), 0) == 3
+    # Other rules lend nothing.
+    record = simulate(table, as_arrivals([(0, 0, 30_000)] * 4), policy="reservation", **NAMES)
+    assert (record.requests.outcome == Outcome.MET).sum() == 2
+
+
+def test_a_model_in_debt_lends_nothing_and_one_with_credit_lends_more(lent):
+    plan, profiles = lent
+    table = dispatch_table(plan, profiles)
+    four = [(2_000_000, 0, 30_000)] * 4
+    # "n" dispatches three of four, and drops one: that is more than its 1%.
+    assert met_of(table, as_arrivals([(0, 1, 25_000)] * 4 + four), 0) == 2
+    # 300 requests of "n", one at a time: with that credit it spares 3 / 8 of the 5 ms that its SLO leaves, but a
+    # worker of "m" would be missed for 10 ms. Credit of a longer SLO lends both.
+    alone = [(6_000 * k, 1, 25_000) for k in range(300)]
+    assert met_of(table, as_arrivals(alone + four), 0) == 3
+    patient = table._replace(slo_us=np.array([30_000, 80_000]))
+    assert met_of(patient, as_arrivals([(when, 1, 80_000) for when, _, _ in alone] + four), 0) == 4
 
 
 def test_simulators_that_know_no_shared_pools_refuse_them(shared):

@@ -11,9 +11,9 @@ from simulated_runs import as_arrivals, busy_table, names, same
 
 from fleet_tables import Pipeline, Stage, make_table, tables, traffic
 from penstock.errors import BadInputError
-from penstock.simulate.stagewise import run_stagewise, simulate_stagewise
+from penstock.simulate.stagewise.stagewise_simulator import run_stagewise, simulate_stagewise
 from penstock.traffic.arrivals import draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 
 
 def test_links_are_shared_and_a_host_receives_for_its_own_workers():

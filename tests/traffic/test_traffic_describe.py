@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from trace_files import toy_trace
 
-from penstock.traffic.describe import describe, describe_trace
-from penstock.traffic.renewal import poisson
+from penstock.traffic.load_figures import describe, describe_trace
+from penstock.traffic.processes.renewal import poisson
 
 
 def test_figures_by_hand():

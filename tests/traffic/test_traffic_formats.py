@@ -132,7 +132,7 @@ def test_shape_of_other_formats(tmp_path):
         (["time_s", "0", "40000000"], "line 3: time 40000000.* more than 366 days.*unit"),
         (["time_s", "0,1"], "line 2: 2 cells where there should be 1"),
         (["time_s,steam", "0,1"], "unknown column 'steam'. Did you mean stream"),
-        (["time_s,time_us", "0,1"], "one of time_us and time_s"),
+        (["time_s,time_us", "0,1"], "one of time_us, time_s and time"),
         (["time_s,time_s", "0,1"], "must have one of"),
         (["time_s,type,model", "0,a,b"], "at most one of type and model"),
         (["time_s,stream,stream", "0,a,b"], "names a column twice"),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from penstock.errors import BadInputError
-from penstock.traffic.diurnal import diurnal
-from penstock.traffic.modulated import SteppedShape, piecewise_poisson
-from penstock.traffic.onoff import onoff
+from penstock.traffic.processes.diurnal import diurnal
+from penstock.traffic.processes.modulated import SteppedShape, piecewise_poisson
+from penstock.traffic.processes.onoff import onoff
 
 
 def shaped(weights, bin_s, start_s=None):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penstock.traffic.describe import describe_trace
 from penstock.traffic.load import load_shape, load_trace
-from penstock.traffic.replay import TraceReplay
+from penstock.traffic.load_figures import describe_trace
+from penstock.traffic.processes.replay import TraceReplay
 
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "data" / "traces"
 

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import BadInputError
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import cv_of_sigma, gamma, lognormal, poisson
+from penstock.traffic.processes.renewal import cv_of_sigma, gamma, lognormal, poisson
 
 
 def test_rate_is_kept_at_high_rates():

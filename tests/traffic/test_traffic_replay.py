@@ -12,9 +12,9 @@ from trace_files import toy_trace
 
 from penstock.errors import BadInputError
 from penstock.traffic.arrivals import draw_arrivals
-from penstock.traffic.fold import fold
-from penstock.traffic.replay import TraceReplay
-from penstock.traffic.superpose import superpose
+from penstock.traffic.processes.replay import TraceReplay
+from penstock.traffic.scaling.fold import fold
+from penstock.traffic.scaling.superpose import superpose
 from penstock.traffic.trace import Labels, Trace, closed_to_a_circle
 
 RNG = np.random.default_rng

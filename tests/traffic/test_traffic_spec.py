@@ -9,13 +9,15 @@ import pytest
 from trace_files import write
 
 from penstock.errors import BadInputError
-from penstock.traffic.diurnal import diurnal
+from penstock.traffic.generator.protocol import FitOptions, fit_generator
 from penstock.traffic.known import ARRIVALS_HELP, KNOWN
-from penstock.traffic.modulated import SteppedShape
-from penstock.traffic.onoff import onoff
-from penstock.traffic.renewal import cv_of_sigma, gamma, lognormal, poisson
-from penstock.traffic.replay import TraceReplay
+from penstock.traffic.processes.diurnal import diurnal
+from penstock.traffic.processes.modulated import SteppedShape
+from penstock.traffic.processes.onoff import onoff
+from penstock.traffic.processes.renewal import cv_of_sigma, gamma, lognormal, poisson
+from penstock.traffic.processes.replay import TraceReplay
 from penstock.traffic.spec import parse_arrivals
+from penstock.traffic.streams.load_streams import load_streams
 
 
 def drawn(process, **options):
@@ -78,7 +80,10 @@ def test_colons_need_no_quotes(tmp_path):
 
 
 def test_every_example_is_understood(tmp_path):
-    write(tmp_path / "FILE", "time_s", "0", "1")
+    write(tmp_path / "FILE", "time_s,stream", "0,u", "1,v")
+    (tmp_path / "BUNDLE").mkdir()
+    streams = load_streams(tmp_path / "FILE")
+    fit_generator("replay", streams, seed=0, options=FitOptions(hour=10)).save(tmp_path / "BUNDLE")
     for name, example in KNOWN.items():
         assert example.partition(":")[0] == name
         assert example in ARRIVALS_HELP
@@ -124,7 +129,7 @@ def test_every_example_is_understood(tmp_path):
         ('trace:"a"b.csv', "Close the quotes"),
         ("trace:t.csv,scale=flod", r"scale \(='flod'\) is unknown. Did you mean fold"),
         ("trace:t.csv,format=llm", r"format \(='llm'\) is unknown"),
-        ("trace:t.csv,cv=1", "takes format, scale, start"),
+        ("trace:t.csv,cv=1", "takes format, scale, models, start, interval"),
         ("trace:t.csv,start=soon", r"start \(='soon'\) must be a number"),
     ],
 )

@@ -83,12 +83,12 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_names() -> None:
-    with pytest.raises(BadInputError, match="'vgg16' is not in the zoo") as refusal:
+    with pytest.raises(BadInputError, match="model 'vgg16' is unknown: it is not in the zoo") as refusal:
         zoo.build("vgg16")
     assert all(name in str(refusal.value) for name in zoo.NAMES)
 
 
 def test_importing_the_zoo_and_its_verb_imports_nothing_heavy() -> None:
-    code = "import sys, penstock.zoo, penstock.cli.zoo; print({'onnx', 'numpy', 'rich'} & set(sys.modules))"
+    code = "import sys, penstock.zoo, penstock.cli.model.zoo; print({'onnx', 'numpy', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock import zoo
-from penstock.cli.zoo import command
+from penstock.cli.model.zoo import command
 from penstock.errors import BadInputError
 
 

@@ -1,1 +1,1 @@
-"""The verbs of the pipe at a terminal: thin wiring, one module a verb."""
+"""The verbs of the command line. The code here only connects modules, one module per verb."""

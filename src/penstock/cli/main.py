@@ -1,47 +1,58 @@
-"""The ``penstock`` command: loads only the verb that is asked for, and turns errors into exit statuses."""
+"""The ``penstock`` command. It loads only the requested verb, and turns errors into exit statuses."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
+import signal
 import sys
 import traceback
-from typing import NoReturn
 
 import click
 
 from penstock import __version__
-from penstock.errors import PenstockError
+from penstock.cli.common.output import print_json, standard_output_for_the_document
+from penstock.cli.common.watching import add_verbosity, watched_by_the_bar
+from penstock.errors import PenstockError, missing_extra
 
-# verb -> (module, attribute, one line for the overview): the overview must not import the verbs.
+# verb -> (module, attribute, one line for the overview). The overview must not import the verbs.
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "The whole pipe on this machine, small, with a report."),
-    "zoo": ("zoo", "Write a real architecture with seeded random weights as ONNX."),
-    "profile": ("profile", "Measure a model block by block, or predict for another device."),
-    "partition": ("partition", "Split a graph into stages, with a proven bound."),
-    "plan": ("plan", "Choose pools of devices for the pieces of each model, with a proof."),
-    "traffic": ("traffic", "Convert traces, and see what a load is like."),
-    "explain": ("explain", "Say what binds a plan, and why not otherwise."),
-    "diff": ("diff", "Say what changes from one plan to another."),
-    "replan": ("replan", "Choose the best plan for a changed scenario within a number of moves."),
-    "capacity": ("capacity", "Say what a rate costs, and what one more device is worth."),
-    "simulate": ("simulate", "Run a plan against arrivals, without devices."),
-    "sweep": ("sweep", "Find the largest load at which a plan holds a target attainment."),
-    "compare": ("compare", "Compare planners and policies, each at its own best margin."),
-    "serve": ("serve", "Serve a plan behind the Open Inference Protocol."),
-    "load": ("load", "Send open-loop load to a server and measure from the intended send time."),
-    "report": ("report", "Write one offline HTML page from records and plans."),
-    "import": ("import_", "Bring in another project's profiles, scenarios and plans."),
-    "export": ("export", "Write a plan in another project's format."),
+    "demo": ("demo", "Run all steps on this machine, on a small scale, with a report."),
+    "doctor": ("doctor", "Show this machine's cores, GPUs and runtimes, and what each verb would use."),
+    "zoo": ("model.zoo", "Write a real architecture with seeded random weights as ONNX."),
+    "profile": ("model.profile", "Measure a model block by block, or predict for another device."),
+    "partition": ("model.partition", "Split a graph into stages, with a proven bound."),
+    "plan": ("planning.plan", "Choose pools of devices for the pieces of each model, with a proof."),
+    "traffic": ("exchange.traffic", "Convert traces, and show what a load is like."),
+    "explain": ("planning.explain", "Show what limits a plan, and why each idle device is idle."),
+    "diff": ("planning.diff", "Show what changes from one plan to another."),
+    "replan": ("planning.replan", "Choose the best plan for a changed scenario within a number of moves."),
+    "capacity": ("planning.capacity", "Show what a rate costs, and the value of one more device."),
+    "autoscale": ("planning.autoscale", "Simulate a fleet that follows the load, and write its plans."),
+    "simulate": ("running.simulate", "Run a plan against arrivals, without devices."),
+    "sweep": ("running.sweep", "Find the largest load at which a plan holds a target attainment."),
+    "compare": ("planning.compare", "Compare planners and policies, each with its own best margin."),
+    "serve": ("running.serve", "Serve a plan behind the Open Inference Protocol."),
+    "switch": ("running.switch", "Let a running server serve another plan, without a restart."),
+    "join-record": ("running.join_record", "Make a record of the rows of a server that was killed."),
+    "load": ("running.load", "Send load to a server and measure from the intended send time."),
+    "replay": ("running.replay", "Replay a record through the simulator, or a journal through the policy."),
+    "top": ("running.top", "Show what a running server does, in the terminal."),
+    "conformance": ("running.conformance", "Check what a server does of the Open Inference Protocol."),
+    "device": ("device", "Share one device among many models: simulate, sweep and serve."),
+    "report": ("running.report", "Write one offline HTML page from records and plans."),
+    "import": ("exchange.import_", "Import another project's profiles, scenarios and plans."),
+    "export": ("exchange.export", "Write a plan in another project's format."),
+    "warm-up": ("warm_up", "Compile the kernels before the first run."),
+    "completion": ("completion", "Let the shell complete verbs and options."),
 }
 
 
 class LazyVerbs(click.Group):
-    """A group whose commands are imported on use; ``penstock --help`` imports none."""
+    """A group whose commands are imported when they are used. ``penstock --help`` imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order of the pipe."""
+        """The verbs in the order in which they are used."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -50,10 +61,11 @@ class LazyVerbs(click.Group):
             return None
         module = importlib.import_module(f"penstock.cli.{VERBS[cmd_name][0]}")
         command: click.Command = module.command
+        add_verbosity(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview, from the table."""
+        """Write the overview from the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
 
@@ -61,7 +73,7 @@ class LazyVerbs(click.Group):
 @click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="penstock")
 def cli() -> None:
-    """Serve deep-learning models under a latency objective on a fleet of unlike GPUs.
+    """Serve deep-learning models under a latency objective on a fleet of different GPUs.
 
     \b
     Example:
@@ -71,41 +83,55 @@ def cli() -> None:
       penstock simulate plan.json --load 0.9
       penstock serve plan.json
 
-    Exit status: 0 done, 1 internal fault, 2 bad input, 3 no feasible answer.
+    Exit status: 0 done, 1 internal fault, 2 bad input, 3 no feasible answer, 4 a requirement missed.
     """
 
 
 def main() -> None:
     """Entry point of the ``penstock`` command."""
+    # As Ctrl-C: what is open is closed, temporary folders are removed. The server and its workers have handlers of
+    # their own.
+    signal.signal(signal.SIGTERM, _terminate)
+    # These are the raw arguments, because arguments that cannot be parsed must also get an answer.
+    if "--json" not in sys.argv:
+        sys.exit(_run()[0])
+    with standard_output_for_the_document():
+        exit_status, error = _run()
+        if error is not None:
+            print_json({"error": error, "exit_status": exit_status})
+    sys.exit(exit_status)
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _run() -> tuple[int, str | None]:
+    """The exit status, and the error if there was one. The error is already on standard error."""
     try:
-        cli(standalone_mode=False)
+        with watched_by_the_bar():
+            cli(standalone_mode=False)
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        _fail(error.format_message(), 2)
+        return stop.exit_code, None
+    except click.ClickException as usage:
+        usage.show()
+        return 2, usage.format_message()
     except click.Abort:
         click.echo("Stopped.", err=True)
-        _fail("stopped", 130)
-    except PenstockError as error:
-        click.echo(f"penstock: {error}", err=True)
-        _fail(str(error), error.exit_status)
+        return 130, "stopped"
     except BrokenPipeError:
-        # The reader (head, less) went away: not a fault. Point stdout elsewhere so that
+        # The reader (head, less) has ended. That is not a fault. Point stdout elsewhere so that
         # the interpreter's flush at exit does not raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as fault:
-        traceback.print_exc()
-        _fail(f"internal fault: {type(fault).__name__}: {fault}", 1)
-
-
-def _fail(error: str, exit_status: int) -> NoReturn:
-    """End with ``exit_status``; whoever asked for a JSON document gets one that says why."""
-    # The arguments themselves, as those that cannot be parsed must be answered too.
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": error, "exit_status": exit_status}))
-    sys.exit(exit_status)
+        return 0, None
+    except Exception as caught:
+        error = missing_extra(caught) or caught
+        if not isinstance(error, PenstockError):
+            traceback.print_exc()
+            return 1, f"internal fault: {type(error).__name__}: {error}"
+        click.echo(f"penstock: {error}", err=True)
+        return error.exit_status, str(error)
+    return 0, None
 
 
 if __name__ == "__main__":

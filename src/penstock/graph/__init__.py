@@ -1,1 +1,1 @@
-"""The graph of a model: its operators and tensors, and the places where it can be cut."""
+"""The graph of a model: its operators and tensors, and the points at which it can be cut."""

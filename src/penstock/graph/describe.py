@@ -1,4 +1,4 @@
-"""Tensors and operators as :mod:`penstock.graph.model_graph` tells them, from what inference found."""
+"""Tensors and operators for :mod:`penstock.graph.model_graph`, made from the results of shape inference."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import onnx
 from onnx import helper
 
 from penstock.errors import BadInputError
-from penstock.graph.element_types import dtype_name, size_bytes
-from penstock.graph.flops import Operands, flops
-from penstock.graph.interpret import Observation
+from penstock.graph.flops import Operands, flops, sequential_steps
 from penstock.graph.model_graph import Operator, Tensor
+from penstock.graph.reading.element_types import dtype_name, size_bytes
+from penstock.graph.reading.interpret import Observation
 from penstock.graph.standalone import Standalone
 
 BATCH_NAME = "batch"
-"""What the batch axis is called in the models that we write."""
+"""The name of the batch axis in the models that we write."""
 
 
 def describe_tensor(name: str, observations: Sequence[Observation]) -> Tensor:
     """The tensor ``name``, from its shapes at all batches observed.
 
-    Raises :class:`BadInputError` where its size is not proportional to the batch.
+    Raises :class:`BadInputError` if its size is not proportional to the batch.
     """
     shapes = [each.shapes[name] for each in observations]
     element_type = observations[0].element_types[name]
@@ -38,7 +38,7 @@ def describe_tensor(name: str, observations: Sequence[Observation]) -> Tensor:
         seen = ", ".join(f"{list(s)} at batch {o.batch}" for s, o in zip(shapes, observations, strict=True))
         raise BadInputError(
             f"tensor {name!r} is {seen}: its size is not proportional to the batch, so samples cannot be served "
-            f"side by side. Export the model with a fixed batch of 1."
+            f"side by side."
         )
     return Tensor(
         name=name,
@@ -51,7 +51,7 @@ def describe_tensor(name: str, observations: Sequence[Observation]) -> Tensor:
 
 
 def merged_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Lengths that all ``shapes`` share, -1 where they differ."""
+    """Lengths that are equal in all ``shapes``. -1 if they differ."""
     return tuple(lengths[0] if len(set(lengths)) == 1 else -1 for lengths in zip(*shapes, strict=False))
 
 
@@ -61,34 +61,39 @@ def describe_operator(
     tensors: Mapping[str, Tensor],
     observation: Observation,
 ) -> Operator:
-    """What ``operator`` costs; ``parameters`` are the bytes of all weights."""
+    """The cost of ``operator``. ``parameters`` are the bytes of all weights."""
     node = operator.node
     weights = tuple(dict.fromkeys(n for each in operator.nodes for n in each.input if n in parameters))
     grows = any(tensors[name].batched for name in operator.outputs)
+    operands = _operands(node, observation)
+    steps = sequential_steps(node.op_type, operands)
     return Operator(
         name=node.name,
         kind=node.op_type,
         inputs=operator.inputs,
         outputs=operator.outputs,
-        flops=_run_flops(node, observation) // (observation.batch if grows else 1),
+        flops=flops(node.op_type, operands) // (observation.batch if grows else 1),
         parameter_bytes=sum(parameters[name] for name in weights),
         parameters=weights,
+        steps=steps,
+        # Input 2 of RNN, GRU and LSTM: the weights by which the state is multiplied.
+        step_bytes=parameters.get(node.input[2], 0) if steps > 1 else 0,
+        groups=int(operands.attributes.get("group", 1)),
     )
 
 
-def _run_flops(node: onnx.NodeProto, observation: Observation) -> int:
-    """Operations of one run at the observed batch."""
+def _operands(node: onnx.NodeProto, observation: Observation) -> Operands:
+    """The operands that the rules get for one run at the observed batch."""
     shapes = observation.shapes
-    operands = Operands(
+    return Operands(
         inputs=[shapes[name] if name else None for name in node.input],
         outputs=[shapes[name] for name in node.output if name],
         attributes={each.name: helper.get_attribute_value(each) for each in node.attribute},
     )
-    return flops(node.op_type, operands)
 
 
 def value_info(name: str, observations: Sequence[Observation]) -> onnx.ValueInfoProto:
-    """Name, type and shape of a tensor for an ONNX file, its batch axis called ``batch``."""
+    """Name, type and shape of a tensor for an ONNX file. Its batch axis is called ``batch``."""
     shapes = [each.shapes[name] for each in observations]
     batches = [each.batch for each in observations]
     lengths = [
@@ -99,6 +104,6 @@ def value_info(name: str, observations: Sequence[Observation]) -> onnx.ValueInfo
 
 
 def _axis_name(lengths: Sequence[int], batches: Sequence[int]) -> str:
-    """``batch``, or ``batch*12`` where several axes were merged into one; another length has another name."""
+    """``batch``, or ``batch*12`` if several axes were merged into one. Another length has another name."""
     multiple = lengths[0] // batches[0]
     return BATCH_NAME if multiple == 1 else f"{BATCH_NAME}*{multiple}"

@@ -1,21 +1,21 @@
-"""Memory of a span of operators: activations at their peak, and parameters."""
+"""Memory of a span of operators: the peak of activations, and parameters."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import I64
 from penstock.graph.cuts import boundary_bytes
 from penstock.graph.model_graph import ModelGraph
 
 
-def live_bytes(graph: ModelGraph) -> NDArray[np.int64]:
-    """Bytes per sample alive while each operator runs: int64, shape (n_operators,).
+def live_bytes(graph: ModelGraph) -> I64:
+    """Bytes per sample in memory while each operator runs: int64, shape (n_operators,).
 
-    That is what crosses the boundary before it, its inputs among them, and its outputs beside. No output
-    overwrites an input: a runtime may do so for elementwise operators, but none promises it.
+    These are all tensors that cross the boundary before it, including its inputs, and its outputs. An output never
+    overwrites an input here: a runtime may do so for elementwise operators, but none guarantees it.
     """
     made = [
         sum(graph.tensors[name].bytes_per_sample for name in operator.outputs) for operator in graph.operators
@@ -24,15 +24,15 @@ def live_bytes(graph: ModelGraph) -> NDArray[np.int64]:
 
 
 def peak_activation_bytes(graph: ModelGraph, start: int, stop: int) -> int:
-    """The most bytes per sample alive at once in operators ``[start, stop)``, run one by one; 0 if empty.
+    """The most bytes per sample in memory at once in operators ``[start, stop)``, run one by one. 0 if empty.
 
-    Tensors that only pass through the span count: its worker holds them until it sends them on.
+    Tensors that only pass through the span count too: its worker holds them until it sends them.
     """
     return int(live_bytes(graph)[start:stop].max(initial=0))
 
 
 def parameter_bytes(graph: ModelGraph, start: int, stop: int) -> int:
-    """Bytes of the weights of operators ``[start, stop)``; a weight that several of them read counts once."""
+    """Bytes of the weights of operators ``[start, stop)``. A weight that several of them read counts once."""
     span = graph.operators[start:stop]
     readers = Counter(name for operator in span for name in operator.parameters)
     repeated = sum((count - 1) * graph.parameters[name] for name, count in readers.items())

@@ -1,7 +1,7 @@
 """A model as a graph: operators in a topological order, and the tensors between them.
 
-Boundary ``p`` of a graph of ``n`` operators lies before operator ``p``; boundary 0 is the model's input and
-boundary ``n`` its output. Everything is per sample, so no figure depends on the batch.
+Boundary ``p`` of a graph of ``n`` operators is before operator ``p``. Boundary 0 is the model's input, and
+boundary ``n`` is its output. All values are per sample, so none depends on the batch.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from penstock.errors import BadInputError
 
 @dataclass(frozen=True)
 class Tensor:
-    """What flows along an edge.
+    """The data along an edge.
 
-    ``dtype`` is numpy's name. ``shape`` has -1 where a length grows with the batch: the first axis in
-    nearly all models, but another in, say, a recurrent network that wants time first. ``batched`` says
+    ``dtype`` is numpy's name. ``shape`` has -1 for a length that grows with the batch. This is the first axis in
+    nearly all models, but another one in, for example, a recurrent network whose first axis is time. ``batched`` says
     whether there is such an axis. ``bytes_per_sample`` is the size of one sample's part, or of the whole
-    tensor where it is not batched. ``rows_per_sample`` is what a sample adds to the -1 axis: 1, but for a
-    batch merged with another axis (batch times heads, say).
+    tensor if it is not batched. ``rows_per_sample`` is how much a sample adds to the -1 axis. It is 1, unless the
+    batch is merged with another axis (batch times heads, for example).
     """
 
     name: str
@@ -39,9 +39,11 @@ class Tensor:
 class Operator:
     """A node: what it reads and writes, and what it costs.
 
-    ``inputs`` and ``outputs`` name activations only, never weights or constants. ``flops`` are for one
-    sample, a multiply-add counted as 2. ``parameter_bytes`` is the size of the weights it reads;
-    ``parameters`` names them, so that weights read by several operators are known as such.
+    ``inputs`` and ``outputs`` name only activations, never weights or constants. ``flops`` are for one
+    sample. A multiply-add counts as 2. ``parameter_bytes`` is the size of the weights it reads.
+    ``parameters`` names them, so that weights read by several operators can be recognised. ``steps`` is how many
+    runs follow one another (a recurrence). ``step_bytes`` are the weights that it reads again in each step.
+    ``groups`` is the number of groups of a convolution.
     """
 
     name: str
@@ -51,6 +53,9 @@ class Operator:
     flops: int
     parameter_bytes: int
     parameters: tuple[str, ...] = ()
+    steps: int = 1
+    step_bytes: int = 0
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ class ModelGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     parameters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether several samples can run at once: some input has a batch."""
+        return any(self.tensors[name].batched for name in self.inputs)
 
     def __post_init__(self) -> None:
         made = set(self.inputs)

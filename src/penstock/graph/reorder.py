@@ -1,4 +1,4 @@
-"""The same model with its operators in another topological order, so that it can be cut elsewhere."""
+"""The same model with its operators in another topological order, so that it can be cut at other points."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from itertools import chain
 import onnx
 
 from penstock.errors import BadInputError
-from penstock.graph.onnx_reader import OnnxModel
+from penstock.graph.reading.onnx_reader import OnnxModel
 
 
 def reordered(model: OnnxModel, order: Sequence[int]) -> OnnxModel:
-    """``model`` with operator ``order[i]`` at place i.
+    """``model`` with operator ``order[i]`` at position i.
 
-    A partition with an acyclic quotient becomes contiguous blocks this way: order by block, then by place. Every
-    boundary then carries all that crosses it, skips included, as :func:`penstock.graph.split.split` does.
+    In this way a partition with an acyclic quotient becomes contiguous blocks: order by block, then by position.
+    Every boundary then carries everything that crosses it, including skip connections
+    (:func:`penstock.graph.split.split`).
 
     Raises :class:`BadInputError` unless ``order`` holds each operator once and after those that it needs.
     """
@@ -26,7 +27,7 @@ def reordered(model: OnnxModel, order: Sequence[int]) -> OnnxModel:
             f"{model.path}: an order must hold each of {len(operators)} operators once (it has {len(order)} entries). "
             f"Correct it."
         )
-    # ModelGraph itself refuses an operator ahead of what it reads.
+    # ModelGraph itself refuses an operator that comes before its inputs are made.
     graph = replace(model.graph, operators=tuple(operators[index] for index in order))
     pieces = [range(model.node_starts[index], model.node_starts[index + 1]) for index in order]
     starts = [0]

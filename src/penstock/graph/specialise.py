@@ -1,12 +1,13 @@
-"""Operators that stand alone: each brings along the static tensors that it needs.
+"""Independent operators: each contains the static tensors that it needs.
 
-After this step a model is a list of :class:`Standalone` operators that exchange activations only. So it can
-be cut between any two of them, and shape arithmetic neither crosses a cut nor holds a tensor back.
+After this step a model is a list of :class:`Standalone` operators that exchange only activations. So it can
+be cut between any two of them. Shape arithmetic does not cross a cut, and it keeps no tensor in memory.
 
-What is linear in the batch is computed anew where it is needed: from the shape of a tensor that the
-operator reads anyway, else of one that crosses the boundary before it anyway, else of a model input. A
-``Reshape`` needs none of that: its batch axis becomes -1. An operator that reads no activation (a class token
-repeated for every sample, say) moves to just before its first user, so that what it makes crosses nothing.
+A value that is linear in the batch is computed again by each operator that needs it. The batch size is read from the
+shape of a tensor that the operator reads anyway. If there is none, it is read from a tensor that crosses the boundary
+before it anyway, and otherwise from a model input. A ``Reshape`` does not need this: its batch axis becomes -1. An
+operator that reads no activation (for example, a class token repeated for every sample) moves to just before its
+first user. So its result crosses no boundary.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from functools import partial
 import numpy as np
 import onnx
 
-from penstock.graph.interpret import Observation
+from penstock.graph.reading.interpret import Observation
+from penstock.graph.reading.static_tensors import express_static
 from penstock.graph.standalone import Standalone, Writer
-from penstock.graph.static_tensors import express_static
 
 
 def specialise(proto: onnx.ModelProto, observations: Sequence[Observation]) -> tuple[Standalone, ...]:
@@ -47,7 +48,7 @@ def specialise(proto: onnx.ModelProto, observations: Sequence[Observation]) -> t
 
 
 def _needed(operators: Sequence[Standalone], returned: Sequence[str]) -> list[Standalone]:
-    """Those whose result reaches an output of the model."""
+    """The operators whose result reaches an output of the model."""
     wanted = set(returned)
     kept = []
     for operator in reversed(operators):
@@ -58,7 +59,7 @@ def _needed(operators: Sequence[Standalone], returned: Sequence[str]) -> list[St
 
 
 def _sink_sources(operators: Sequence[Standalone]) -> list[Standalone]:
-    """Operators without inputs moved to just before their first user; those without a user to the end."""
+    """Move operators without inputs to just before their first user. Those without a user move to the end."""
     waiting = [operator for operator in operators if not operator.inputs]
     ordered = []
     for operator in operators:
@@ -71,7 +72,7 @@ def _sink_sources(operators: Sequence[Standalone]) -> list[Standalone]:
 
 
 class _BatchLengths:
-    """Where an operator can read off the batch size: tensors with an axis as long as the batch."""
+    """From which tensors an operator can read the batch size: those with an axis as long as the batch."""
 
     def __init__(
         self, proto: onnx.ModelProto, operators: Sequence[Standalone], observations: Sequence[Observation]
@@ -84,7 +85,7 @@ class _BatchLengths:
         self._last_use.update({each.name: len(operators) for each in proto.graph.output})
 
     def nearest(self, place: int) -> tuple[str, int]:
-        """The tensor, and its axis, that costs the operator at ``place`` least to look at."""
+        """The tensor, and its axis, from which the operator at ``place`` reads the batch size at the least cost."""
         crossing = [name for name, last in self._last_use.items() if self._made.get(name, -1) < place <= last]
         crossing.sort(key=lambda name: int(np.prod(self._observations[0].shapes[name])))
         candidates = (*self._operators[place].inputs, *crossing, *self._model_inputs)

@@ -1,4 +1,4 @@
-"""One operator with all it needs but activations, and the writing of it."""
+"""One operator with everything it needs except activations, and the code that writes it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from penstock.graph.interpret import Observation, Value
-from penstock.graph.static_tensors import Constant, Copy, Expression, LinearInBatch
+from penstock.graph.reading.interpret import Observation, Value
+from penstock.graph.reading.static_tensors import Constant, Copy, Expression, LinearInBatch
 
 BatchLength = Callable[[], tuple[str, int]]
-"""Names a tensor, and the axis of it, whose length is the batch size."""
+"""The name of a tensor, and its axis whose length is the batch size."""
 
 
 @dataclass(frozen=True)
 class Standalone:
-    """One operator: ``node`` as it was, and once written ``nodes``: those of its static inputs, then its own.
+    """One operator. ``node`` is the original one. ``nodes``, once written, are those of its static inputs and its
+    own.
 
-    ``inputs`` and ``outputs`` are activations; ``new_weights`` are initializers made for it.
+    ``inputs`` and ``outputs`` are activations. ``new_weights`` are initializers made for it.
     """
 
     node: onnx.NodeProto
@@ -44,7 +45,7 @@ class _Draft:
 
 
 class Writer:
-    """Writes operators with their static inputs; knows all names, so that new ones are new."""
+    """Writes operators with their static inputs. It knows all names, so that new names are unique."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Writer:
         self._taken = set(observations[0].shapes)
 
     def write(self, bare: Standalone, batch_length: BatchLength) -> Standalone:
-        """``bare`` with its static inputs made by nodes and weights of its own."""
+        """``bare`` with its own nodes and weights, which make its static inputs."""
         node = bare.node
         draft = _Draft(node.name, batch_length)
         own = onnx.NodeProto()
@@ -77,7 +78,7 @@ class Writer:
         return self._make(name, draft)
 
     def _make(self, name: str, draft: _Draft) -> str:
-        """The name under which the static tensor ``name`` is found, after writing what makes it."""
+        """Write what makes the static tensor ``name``, and return the name under which it is found."""
         if name not in draft.made:
             match self._expressions[name]:
                 case Constant(value):
@@ -104,7 +105,7 @@ class Writer:
         draft.made.update(zip(node.output, outputs, strict=True))
 
     def _line(self, name: str, line: LinearInBatch, draft: _Draft) -> str:
-        """``offset + slope * batch``, the batch read off a tensor's shape."""
+        """``offset + slope * batch``. The batch is read from a tensor's shape."""
         source, axis = draft.batch_length()
         draft.activations.append(source)
         prefix = f"{draft.owner}/{name}"
@@ -125,7 +126,7 @@ class Writer:
         return add("Cast", result, to=helper.np_dtype_to_tensor_dtype(line.slope.dtype))
 
     def _shape_without_batch(self, node: onnx.NodeProto) -> Value | None:
-        """A constant target for Reshape or Expand that means the same at every batch; None if there is none."""
+        """A constant target for Reshape or Expand with the same meaning at every batch. None if there is none."""
         made = [each.shapes[node.output[0]] for each in self._observations]
         varying = [axis for axis, lengths in enumerate(zip(*made, strict=True)) if len(set(lengths)) > 1]
         if node.op_type == "Reshape" and len(varying) == 1 and 0 not in made[0]:
@@ -133,7 +134,7 @@ class Writer:
             target[varying] = -1
             return target
         if node.op_type == "Expand":
-            # Where the input already has the batch, stretching it by 1 leaves it as it is.
+            # If the input already has the batch, expanding it by 1 does not change it.
             read = [each.shapes[node.input[0]] for each in self._observations]
             rank, read_rank = len(made[0]), len(read[0])
             has_batch = all(

@@ -1,1 +1,1 @@
-"""Partitioning: which contiguous pieces of a model, with a proof of how good the choice is."""
+"""Partitioning: the choice of contiguous pieces of a model, with a proof of how good the choice is."""

@@ -1,18 +1,19 @@
-"""When a search must stop: time is up, or the best found is near enough to the bound."""
+"""When a search must stop: its time is over, or the best result is near enough to the bound."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from penstock.clock import solving_seconds
+
 Stop = Callable[[], bool]
-"""Asked between steps; True ends the search."""
+"""A search calls it between steps. True ends the search."""
 
 
 class Deadline:
-    """Seconds from now on a monotonic clock."""
+    """A number of seconds of solving, counted from now."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = solving_seconds) -> None:
         self._clock = clock
         self._start = clock()
         self._end = self._start + seconds
@@ -30,5 +31,5 @@ class Deadline:
         return Deadline(self.left_s() * share, self._clock)
 
     def is_over(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time is over."""
         return self._clock() >= self._end

@@ -1,6 +1,6 @@
-"""Does a partition keep the rules, and what is its bottleneck? In plain Python, from the definition.
+"""Does a partition follow the rules, and what is its bottleneck? In plain Python, from the definition.
 
-Shares no code with the searches or with the cost functions that they use: it is what they are held against.
+It shares no code with the searches, nor with the cost functions that they use. So it can check their results.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from penstock.errors import PenstockError
 from penstock.partition.problem import PartitionProblem
 
 TOLERANCE = 1e-6
-"""Relative; the searches add thousands of doubles in another order."""
+"""Relative. The searches add thousands of doubles in another order."""
 
 
 def check_partition(
     problem: PartitionProblem, block: Sequence[int], k: int, claimed_bottleneck: float | None = None
 ) -> float:
-    """The bottleneck, recomputed. ``block[i]`` is the block of operator i, in 0 .. k - 1.
+    """The bottleneck, computed again. ``block[i]`` is the block of operator i, in 0 .. k - 1.
 
-    Raises :class:`PenstockError`, an internal fault, for an operator without a block or in one that does not
-    exist, for data that flows backwards, and where ``claimed_bottleneck`` is not the cost of the worst block.
+    Raises :class:`PenstockError`, an internal fault, in these cases: an operator has no block, or its block does not
+    exist; data flows backwards; ``claimed_bottleneck`` is not the cost of the worst block.
     """
     if len(block) != len(problem.operators):
         raise PenstockError(
@@ -48,7 +48,7 @@ def check_partition(
 
 
 def _costs(problem: PartitionProblem, block: Sequence[int], k: int) -> list[float]:
-    """The definition: work, tensors in, tensors out, each once, and what the memory does not hold."""
+    """The definition: work, tensors in and tensors out, each once, and what exceeds the memory."""
     costs, parameters, activations = ([0.0] * k for _ in range(3))
     for operator, own in enumerate(block):
         costs[own] += float(problem.work[operator])

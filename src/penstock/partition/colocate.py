@@ -1,23 +1,21 @@
-"""Operators that must share a block, merged into one: the smallest acyclic graph that keeps them together."""
+"""Merge operators that must share a block into one: the smallest acyclic graph that keeps them together."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import I64
 from penstock.partition.problem import PartitionProblem, TensorUse, make_problem
 from penstock.partition.topology import first_cycle
 
-I64 = NDArray[np.int64]
-
 
 def colocated(problem: PartitionProblem, colour: Sequence[Hashable]) -> PartitionProblem:
-    """``problem`` with operators of one ``colour`` (n,) merged; None stands alone.
+    """``problem`` with operators of one ``colour`` (n,) merged. Operators with colour None are not merged.
 
-    Where a path leaves a colour and comes back, all on it lies in the same block too, and is merged with it. A
-    merged operator is named after its heaviest member and how many others it has.
+    If a path leaves a colour and comes back to it, all operators on the path must be in the same block too. They are
+    merged with it. A merged operator has the name of its heaviest member and the number of its other members.
     """
     group = _groups(problem, colour)
     members = [np.flatnonzero(group == each) for each in range(int(group.max()) + 1)]
@@ -39,7 +37,7 @@ def colocated(problem: PartitionProblem, colour: Sequence[Hashable]) -> Partitio
 
 
 def _groups(problem: PartitionProblem, colour: Sequence[Hashable]) -> I64:
-    """The group of each operator, numbered by first appearance; the graph of the groups is acyclic."""
+    """The group of each operator, numbered by first appearance. The graph of the groups is acyclic."""
     label: dict[Hashable, int] = {}
     keys = [("alone", i) if each is None else ("colour", each) for i, each in enumerate(colour)]
     group = np.array([label.setdefault(key, len(label)) for key in keys], np.int64)

@@ -1,41 +1,48 @@
-"""Partitions over unlike devices: a stage's work depends on the device class that runs it.
+"""Partitions over different devices: a stage's work depends on the device class that runs it.
 
-For one topological order the best slicing is a dynamic program over (prefix, how many stages of each class are used):
-with the order of classes free, a state's last stage may be of any class used, so one program covers every
-order of the classes; with the order given, the states are its prefixes. Transfers do not depend on the class, so
-each column of :func:`penstock.partition.slicing.advance_column` serves all classes, and their work comes from prefix
-sums. O(n^2 states classes) time, O(n states) memory: for few stages.
+For one topological order, a dynamic program over (prefix, number of stages used of each class) finds the best
+slicing. If the order of classes is free, the last stage of a state may be of any class used. So one program covers
+every order of the classes. If the order is given, the states are its prefixes. Transfers do not depend on the class.
+So each column of :func:`penstock.partition.search.slicing.advance_column` serves all classes, and their work comes
+from prefix sums. It takes O(n^2 states classes) time and O(n states) memory, so it is for few stages. How far the best
+split of all may be from this is proven apart (:mod:`penstock.partition.bounds.unlike`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numba import njit
 
+from penstock.arrays import F64, I64
 from penstock.errors import BadInputError
+from penstock.kernels import compiled
+from penstock.partition.bounds.unlike import UnlikeStages, unlike_bound
+from penstock.partition.budget import Deadline
 from penstock.partition.checker import check_partition
 from penstock.partition.incidence import Incidence, incidence
-from penstock.partition.orders import (
+from penstock.partition.problem import PartitionProblem
+from penstock.partition.search.orders import (
     breadth_first_order,
     depth_first_order,
     late_order,
     natural_order,
     random_orders,
 )
-from penstock.partition.problem import F64, I64, PartitionProblem
-from penstock.partition.slicing import advance_column, positions
+from penstock.partition.search.slicing import advance_column, positions
+from penstock.result import Result, Status, relative_gap
+from penstock.solver import NO_GAP
 
 MOST_STATES = 4096
-"""Twelve stages of two classes make 49 states, eight each of its own class 256."""
+"""Twelve stages of two classes give 49 states. Eight stages, each of its own class, give 256."""
 
 
 @dataclass(frozen=True)
 class HeterogeneousPartition:
-    """``block`` (n,): the stage of each operator; ``classes``: the device class of each stage, in order."""
+    """``block`` (n,): the stage of each operator. ``classes``: the device class of each stage, in order."""
 
     bottleneck: float
     block: I64
@@ -50,14 +57,15 @@ def partition_unlike(
     random_tries: int = 20,
     seed: int = 0,
 ) -> HeterogeneousPartition:
-    """The best partition over the known and ``random_tries`` random orders; each order is cut optimally.
+    """The best partition over the known orders and ``random_tries`` random ones. Each order is cut optimally.
 
-    ``class_work``: work (n,) of each operator by device class, in the order of ``problem``, whose own ``work`` is not
-    read. ``stages``: the classes in pipeline order, or how many of each, their order chosen. Stages may stay
-    unused.
+    ``class_work``: work (n,) of each operator by device class, in the order of ``problem``. The problem's own
+    ``work`` is not used. ``stages``: the classes in pipeline order, or the number of stages of each class, in which
+    case the order is chosen. Stages may stay unused.
 
-    Raises :class:`BadInputError` for a class without work, for no stages, for more than :data:`MOST_STATES` states and
-    for a problem with a limit on memory, which unlike devices do not share.
+    Raises :class:`BadInputError` if a class has no work, if there are no stages, if there are more than
+    :data:`MOST_STATES` states, and if the problem has a limit on memory, because different devices have different
+    memories.
     """
     names, states = _states(stages)
     _check(problem, class_work, names, states)
@@ -76,10 +84,47 @@ def partition_unlike(
     return HeterogeneousPartition(value, block, classes)
 
 
-def _states(stages: Sequence[str] | Mapping[str, int]) -> tuple[list[str], I64]:
-    """Class names, and for each state and class the state it came from by a stage of that class; -1 where none.
+def prove_unlike(
+    problem: PartitionProblem,
+    class_work: Mapping[str, F64],
+    stages: Sequence[str] | Mapping[str, int],
+    found: HeterogeneousPartition,
+    *,
+    time_limit_s: float = 60.0,
+    until_gap: float = 0.0,
+) -> Result[HeterogeneousPartition]:
+    """``found`` with a proven lower bound: over these ``stages`` no split has a faster slowest stage.
 
-    Every state stands after those it may come from; state 0 uses no stage.
+    The arguments are those of :func:`partition_unlike`, which made ``found``. It ends if the bound is within the
+    relative ``until_gap`` of the bottleneck, or soon after ``time_limit_s``.
+
+    Raises :class:`BadInputError` as :func:`partition_unlike` does, and if a limit or a gap is below 0.
+    """
+    if not (time_limit_s >= 0 and until_gap >= 0):
+        raise BadInputError(f"time limit {time_limit_s} s and gap {until_gap} must be >= 0. Correct them.")
+    names, states = _states(stages)
+    _check(problem, class_work, names, states)
+    works = np.stack([np.asarray(class_work[name], np.float64) for name in names])
+    counts = stages if isinstance(stages, Mapping) else Counter(stages)
+    watch = Deadline(time_limit_s)
+    proof = unlike_bound(
+        problem,
+        UnlikeStages(works, np.array([counts[name] for name in names], np.int64), states),
+        best_known=found.bottleneck,
+        time_limit_s=time_limit_s,
+        until_gap=until_gap,
+    )
+    gap = relative_gap(found.bottleneck, proof.bound)
+    status = Status.OPTIMAL if gap <= max(until_gap, NO_GAP) else Status.FEASIBLE
+    stats: dict[str, float | int | str] = {"bound_by": proof.proven_by, "seconds": watch.elapsed_s()}
+    stats |= {f"bound_{method}": bound for method, (bound, _) in proof.by_method.items()}
+    return Result(found, status, found.bottleneck, proof.bound, gap, stats)
+
+
+def _states(stages: Sequence[str] | Mapping[str, int]) -> tuple[list[str], I64]:
+    """Class names, and for each state and class the state before a stage of that class. -1 if there is none.
+
+    Every state comes after the states that may precede it. State 0 uses no stage.
     """
     if not isinstance(stages, Mapping):
         names = sorted(set(stages))
@@ -109,7 +154,7 @@ def _check(problem: PartitionProblem, class_work: Mapping[str, F64], names: list
         raise BadInputError("no stages are asked for. Give at least one device class.")
     if problem.has_memory:
         raise BadInputError(
-            f"{problem.name}: has a limit on memory, which unlike devices do not share. Leave it out."
+            f"{problem.name}: has a limit on memory, but different devices have different memories. Leave it out."
         )
     for name in names:
         if name not in class_work:
@@ -118,7 +163,7 @@ def _check(problem: PartitionProblem, class_work: Mapping[str, F64], names: list
         work = np.asarray(class_work[name])
         if work.shape != (problem.n_operators,) or not np.all(np.isfinite(work) & (work >= 0)):
             raise BadInputError(
-                f"work on {name!r} must be {problem.n_operators} finite numbers >= 0, one an operator. Correct it."
+                f"work on {name!r} must be {problem.n_operators} finite numbers >= 0, one per operator. Correct it."
             )
 
 
@@ -129,7 +174,7 @@ def _recheck(
     classes: tuple[str, ...],
     value: float,
 ) -> None:
-    """By the checker: with each operator's work on the class of its stage it is an ordinary partition."""
+    """Check with the checker. With each operator's work on the class of its stage, it is an ordinary partition."""
     rows = np.stack([np.asarray(class_work[name], np.float64) for name in classes])
     own = PartitionProblem(
         problem.name, problem.operators, rows[block, np.arange(problem.n_operators)], problem.tensor_time,
@@ -139,7 +184,7 @@ def _recheck(
 
 
 def _slice(graph: Incidence, works: F64, order: I64, states: I64) -> tuple[float, I64, list[int]]:
-    """The optimum of one order: bottleneck, ends of the stages, and the class of each."""
+    """The optimum of one order: the bottleneck, the ends of the stages, and the class of each stage."""
     prefix = np.zeros((len(works), len(order) + 1))
     prefix[:, 1:] = np.cumsum(works[:, order], axis=1)
     reach, from_start, from_class = _reach(graph, order, prefix, states)
@@ -152,9 +197,9 @@ def _slice(graph: Incidence, works: F64, order: I64, states: I64) -> tuple[float
     return value, np.array(ends[::-1], np.int64), classes[::-1]
 
 
-@njit(cache=True)
+@compiled
 def _reach(graph, order, prefix, states):  # type: ignore[no-untyped-def]
-    """Least bottleneck of each prefix in each state, with the start and the class of its last stage."""
+    """The least bottleneck of each prefix in each state, with the start and the class of its last stage."""
     n = len(order)
     n_states, n_classes = states.shape
     reach = np.full((n + 1, n_states), np.inf)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import F64, I64
 from penstock.partition.problem import PartitionProblem
-
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 
 
 class Incidence(NamedTuple):
-    """Operator i uses tensors ``used[used_first[i]:used_first[i + 1]]`` and makes ``made[...]`` likewise.
+    """Operator i uses tensors ``used[used_first[i]:used_first[i + 1]]``. ``made`` and ``made_first`` are alike.
 
-    ``n_users`` (m,) counts the uses of each tensor, an output's use outside among them.
+    ``n_users`` (m,) counts the uses of each tensor. The use of an output outside the model counts too.
     """
 
     used_first: I64
@@ -53,11 +50,11 @@ def incidence(problem: PartitionProblem) -> Incidence:
         work=problem.work,
         parameter_time=problem.parameter_time,
         activation_time=problem.activation_time,
-        # What no block can reach costs the kernels nothing: infinity switches the term off.
+        # If no block can reach the limit, the kernels need not compute the term: infinity disables it.
         memory_time=problem.memory_time if problem.has_memory else np.inf,
     )
 
 
 def _first(owner: I64, n: int) -> I64:
-    """Where the items of each owner begin once sorted; int64, shape (n + 1,)."""
+    """The index at which the items of each owner begin after sorting: int64, shape (n + 1,)."""
     return np.concatenate([[0], np.cumsum(np.bincount(owner[owner >= 0], minlength=n))]).astype(np.int64)

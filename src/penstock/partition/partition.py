@@ -1,11 +1,11 @@
-"""Split a graph into at most k blocks, as fast as a time budget allows, with a proof of how near the optimum it is.
+"""Split a graph into at most k blocks within a time budget, with a proof of how near the optimum the result is.
 
-The order of work, each step ended by the proof as soon as it suffices:
+The steps are in this order. The work ends as soon as the proof is good enough:
 
-1. merge operators without work into their neighbours (:mod:`.reduce`);
-2. slice a few orders (:mod:`.slicing`, :mod:`.orders`), with the cheap bounds beside them;
-3. where the ideals are few, solve exactly (:mod:`.ideals`);
-4. random-key search and local moves (:mod:`.random_keys`, :mod:`.local_moves`) in turn with stronger bounds.
+1. Merge operators without work into their neighbours (:mod:`.reduce`).
+2. Slice a few orders (:mod:`.slicing`, :mod:`.orders`), and compute the cheap bounds too.
+3. If there are few ideals, solve exactly (:mod:`.ideals`).
+4. Alternate random-key search and local moves (:mod:`.random_keys`, :mod:`.local_moves`) with stronger bounds.
 """
 
 from __future__ import annotations
@@ -15,24 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import I64
 from penstock.errors import BadInputError, PenstockError
 from penstock.partition.bounds.anytime import lower_bounds
 from penstock.partition.bounds.simple import simple_bound
 from penstock.partition.budget import Deadline
 from penstock.partition.checker import check_partition
-from penstock.partition.ideals import best_chain, enumerate_ideals
 from penstock.partition.incidence import incidence
-from penstock.partition.incumbent import Incumbent
-from penstock.partition.local_moves import improve_by_moves
-from penstock.partition.orders import (
-    breadth_first_order,
-    depth_first_order,
-    late_order,
-    natural_order,
-    priority_order,
-)
 from penstock.partition.problem import (
     BlockCosts,
     PartitionProblem,
@@ -41,45 +31,51 @@ from penstock.partition.problem import (
     check_k,
     make_problem,
 )
-from penstock.partition.random_keys import GeneticSettings, search_keys
 from penstock.partition.reduce import reduce_problem
-from penstock.partition.slicing import ROUNDING
+from penstock.partition.search.ideals import best_chain, enumerate_ideals
+from penstock.partition.search.incumbent import Incumbent
+from penstock.partition.search.local_moves import improve_by_moves
+from penstock.partition.search.orders import (
+    breadth_first_order,
+    depth_first_order,
+    late_order,
+    natural_order,
+    priority_order,
+)
+from penstock.partition.search.random_keys import GeneticSettings, search_keys
+from penstock.partition.search.slicing import ROUNDING
 from penstock.result import Result, Status, relative_gap
-
-I64 = NDArray[np.int64]
-
-SOLVER_SLACK = 5e-6
-"""Relative: the bounds that come from a solver are lowered by its tolerances, so a gap below this is none."""
+from penstock.solver import NO_GAP
 
 FEW_IDEALS = 500
-"""All their pairs take some milliseconds: less than any search."""
+"""All pairs of so many ideals take some milliseconds. That is less than any search needs."""
 
-_TURNS = ((0.2, 0.7), (0.5, 1.0), (1.0, 1.0))
-"""Shares of the time that is left, for search and for bounds, turn by turn."""
+_TURNS = ((0.15, 0.85), (0.5, 1.0), (1.0, 1.0))
+"""Shares of the remaining time, for search and for bounds, in turn."""
 
 MOST_IDEALS = 30_000
-"""Enumerated in about a second, and as many pairs as two seconds hold."""
+"""So many ideals are enumerated in about a second. So many pairs take about two seconds."""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """``block`` (n,): the block of each operator of ``problem``; blocks ``0 .. n_blocks - 1``, none empty."""
+    """``block`` (n,): the block of each operator of ``problem``. Blocks are ``0 .. n_blocks - 1``, none is empty."""
 
     problem: PartitionProblem
     block: I64
 
     @property
     def n_blocks(self) -> int:
-        """How many blocks there are; at most the k that was asked for."""
+        """The number of blocks. It is at most the requested k."""
         return int(self.block.max()) + 1
 
     @property
     def costs(self) -> BlockCosts:
-        """What each block costs, by cause."""
+        """The cost of each block, by cause."""
         return block_costs(self.problem, self.block, self.n_blocks)
 
     def boundaries(self) -> list[int]:
-        """Where the blocks begin and end once the operators are sorted by block: 0, ..., n."""
+        """The begin and end of each block, with the operators sorted by block: 0, ..., n."""
         return [0, *np.cumsum(np.bincount(self.block)).tolist()]
 
     def members(self) -> list[list[str]]:
@@ -97,13 +93,13 @@ def partition(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Result[Partition]:
-    """The best partition into at most ``k`` blocks found, its bottleneck, and a proven lower bound.
+    """The best partition found into at most ``k`` blocks, its bottleneck, and a proven lower bound.
 
-    Ends when ``(bottleneck - bound) / bottleneck <= until_gap`` or after ``time_limit_s``; a step that is under way
-    is finished, so short limits are overrun by what one slicing takes. ``progress`` gets a line at each step. The same
-    seed gives the same answer where no clock ends a step.
+    It ends when ``(bottleneck - bound) / bottleneck <= until_gap`` or after ``time_limit_s``. A step that has begun
+    is finished, so a short limit may be exceeded by the time of one slicing. ``progress`` is called with a line at
+    each step. The same seed gives the same answer, unless the clock ends a step.
 
-    Raises :class:`BadInputError` for k < 1 or k > operators, and for a limit or a gap below 0.
+    Raises :class:`BadInputError` if k < 1 or k > operators, or if a limit or a gap is below 0.
     """
     check_k(problem, k)
     if not (time_limit_s >= 0 and until_gap >= 0):
@@ -116,23 +112,23 @@ def partition(
     block = _without_gaps(reduced.expand(run.best.block))
     answer = Partition(problem, block)
     value = check_partition(problem, block.tolist(), answer.n_blocks, float(answer.costs.total.max()))
-    if run.bound > value * (1 + SOLVER_SLACK):
+    if run.bound > value * (1 + NO_GAP):
         raise PenstockError(
-            f"{problem.name}: the bound {run.bound} (by {run.stats['bound_by']}) passes a partition that reaches "
+            f"{problem.name}: the bound {run.bound} (by {run.stats['bound_by']}) exceeds a partition that reaches "
             f"{value}: one of them is wrong. Report this."
         )
     bound = min(run.bound, value)
     if value - bound <= 10 * ROUNDING * value:
         bound = value
     gap = relative_gap(value, bound)
-    status = Status.OPTIMAL if gap <= max(until_gap, SOLVER_SLACK) else Status.FEASIBLE
+    status = Status.OPTIMAL if gap <= max(until_gap, NO_GAP) else Status.FEASIBLE
     stats = {**run.stats, "reduced_operators": reduced.problem.n_operators, "seconds": deadline.elapsed_s()}
     return Result(answer, status, value, bound, gap, stats)
 
 
 @cache
 def _load_kernels() -> None:
-    """Compile or load every kernel on two operators: the first use on a machine must not eat the time limit."""
+    """Compile or load every kernel on two operators, so that its first use does not take time from the limit."""
     tiny = make_problem("tiny", ["a", "b"], [1.0, 1.0], [TensorUse(0, (1,), 1.0)])
     best = Incumbent(tiny, incidence(tiny), 2)
     rng = np.random.default_rng(0)
@@ -150,7 +146,7 @@ def _without_gaps(block: I64) -> I64:
 
 
 class _Run:
-    """One call: the best partition, the best bound, and who found them."""
+    """One call: the best partition, the best bound, and which steps found them."""
 
     def __init__(
         self,
@@ -175,20 +171,21 @@ class _Run:
         self._say("orders")
         if self._is_done() or self._solve_exactly():
             return
+        proven_against = np.inf
         for search_share, bound_share in _TURNS:
-            known = self.best.value
             self._search(search_share)
             if self._is_done():
                 return
-            # The programs look for proof against the best known: without a better one they would only repeat.
-            if self.best.value < known or "bound_seconds" not in self.stats:
+            # The programs search for a proof against the best partition. If it is not better, they would only repeat.
+            if self.best.value < proven_against:
+                proven_against = self.best.value
                 self._bound(bound_share)
 
     def _is_done(self) -> bool:
         return self.deadline.is_over() or self._is_near()
 
     def _is_near(self) -> bool:
-        return self.best.value - self.bound <= max(self.until_gap, SOLVER_SLACK) * self.best.value
+        return self.best.value - self.bound <= max(self.until_gap, NO_GAP) * self.best.value
 
     def _prove(self, bound: float, by: str) -> None:
         if bound > self.bound:
@@ -219,7 +216,7 @@ class _Run:
         if ideals is None:
             return False
         if len(ideals) > FEW_IDEALS:
-            # Every improvement of the known partition narrows the band of pairs.
+            # Every improvement of the known partition reduces the number of pairs.
             self._search(0.1)
         complete, block = best_chain(
             self.problem, ideals, self.k, self.best.value, self.deadline.part(0.5).is_over
@@ -232,10 +229,10 @@ class _Run:
         return complete
 
     def _search(self, share: float) -> None:
-        """Local moves and genetic search in turn, until both go without improving or the share of time is over.
+        """Local moves and genetic search in turn, until both stop improving or the share of time is over.
 
-        Moves come first: on the graphs of the benchmark they find nearly all that is found. With all the time that is
-        left the search goes on to its end: annealing starts anew each time.
+        Moves come first, because on the graphs of the benchmark they find nearly everything. If all the remaining
+        time is given, the search continues to its end. Annealing starts again each time.
         """
         part = self.deadline.part(share)
 
@@ -266,6 +263,8 @@ class _Run:
             until_gap=self.until_gap,
         )
         self._prove(found.bound, found.proven_by)
+        for priority in reversed(found.priorities):
+            self.best.offer_order(priority_order(self.graph, priority), "levels")
         self.stats.update({f"bound_{method}": bound for method, (bound, _) in found.by_method.items()})
         self.stats["bound_seconds"] = (
             float(self.stats.get("bound_seconds", 0.0)) + self.deadline.elapsed_s() - start

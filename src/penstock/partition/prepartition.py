@@ -1,15 +1,15 @@
-"""Pre-partitioning: operators into about ten blocks of like duration, the least bytes across boundaries.
+"""Pre-partitioning: group operators into about ten blocks of similar duration, with the fewest bytes at boundaries.
 
-The planner enumerates pipelines over blocks, not operators; blocks must be few, and cheap to separate.
-With blocks contiguous the choice is a shortest path: ``least[b, j]`` is the least number of bytes over
-the interior boundaries when the first ``j`` operators make ``b`` blocks. Latencies are not negative, so
-the starts that keep a block ending at ``j`` within its limits form an interval, found in one sweep.
+The planner lists pipelines over blocks, not operators. So there must be few blocks, and they must be cheap to
+separate. If blocks are contiguous, the choice is a shortest path: ``least[b, j]`` is the least number of bytes over
+the interior boundaries if the first ``j`` operators form ``b`` blocks. Latencies are not negative. So
+the starts that keep a block ending at ``j`` within its limits form an interval, and one sweep finds all intervals.
 
-Invariant: the answer is an exact optimum of the first feasible level; nothing is rounded or pruned.
+Invariant: the answer is an exact optimum of the first feasible level. Nothing is rounded or pruned.
 
-Source of the problem, its levels and the block count: Kong, Xu, Hu, "PPipe: Efficient Video Analytics
-Serving on Heterogeneous GPU Clusters via Pool-Based Pipeline Parallelism", USENIX ATC 2025. It is given
-to a mixed-integer solver there; the dynamic program and the tie-break by evenness are ours.
+The problem, its levels and the number of blocks are from Kong, Xu, Hu, "PPipe: Efficient Video Analytics
+Serving on Heterogeneous GPU Clusters via Pool-Based Pipeline Parallelism", USENIX ATC 2025. That paper uses
+a mixed-integer solver. The dynamic program and the choice of the most even optimum are ours.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
+from penstock.arrays import F64, I64
 from penstock.errors import BadInputError, InfeasibleError
+from penstock.kernels import compiled
 from penstock.result import Result, Status
 
 PUBLISHED_LEVELS: tuple[tuple[float, float], ...] = (
@@ -33,15 +33,12 @@ PUBLISHED_LEVELS: tuple[tuple[float, float], ...] = (
     (0.5, 4.0),
     (0.4, 4.0),
 )
-"""Limits on a block's duration as multiples of an even share, from strict to loose."""
+"""Limits on a block's duration as multiples of an equal share, from strict to loose."""
 
 _TOLERANCE = 1e-9
-# Shares are sums of thousands of doubles: a block at a limit exactly must not fail by rounding.
+# Shares are sums of thousands of doubles. A block exactly at a limit must not fail because of rounding.
 
 _UNREACHED = np.int64(2**62)
-
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 
 
 def prepartition(
@@ -50,18 +47,18 @@ def prepartition(
     blocks: int = 10,
     levels: Sequence[tuple[float, float]] = PUBLISHED_LEVELS,
 ) -> Result[tuple[int, ...]]:
-    """Boundaries ``(0, ..., n_operators)`` of ``blocks`` contiguous blocks, the least bytes in between.
+    """Boundaries ``(0, ..., n_operators)`` of ``blocks`` contiguous blocks, with the fewest bytes between them.
 
     ``latency_us``: by device class, float64, shape (n_operators,), not negative. ``boundary_bytes``: int64,
-    shape (n_operators + 1,); entry ``i`` is what crosses just before operator ``i``. The first and the last
-    entry are the model's input and output, which every choice pays, and do not count.
+    shape (n_operators + 1,). Entry ``i`` is the number of bytes that cross just before operator ``i``. The first and
+    the last entry are the model's input and output. Every choice has them, so they do not count.
 
     On every device class each block takes between ``lower / blocks`` and ``upper / blocks`` of the model's
-    time; ``levels`` are tried in order and the first feasible (lower, upper) is used and named in ``stats``.
-    Among the optima the one whose longest block is shortest is returned.
+    time. ``levels`` are tried in order. The first feasible (lower, upper) is used and named in ``stats``.
+    Of several optima, the one whose longest block is shortest is returned.
 
-    Raises :class:`BadInputError` for arrays that do not fit together, and :class:`InfeasibleError` where no
-    level can be met; its message says why and which number of blocks can.
+    Raises :class:`BadInputError` for arrays that do not fit together, and :class:`InfeasibleError` if no
+    level can be met. Its message says why, and for how many blocks it is possible.
     """
     shares = _prefix_shares(latency_us)
     n_operators = shares.shape[1] - 1
@@ -92,7 +89,7 @@ def _prefix_shares(latency_us: Mapping[str, F64]) -> F64:
     rows = {name: np.asarray(values, dtype=np.float64) for name, values in latency_us.items()}
     shapes = {name: row.shape for name, row in rows.items()}
     if any(row.ndim != 1 for row in rows.values()) or len(set(shapes.values())) != 1:
-        raise BadInputError(f"latency_us has shapes {shapes}: every class needs one latency an operator.")
+        raise BadInputError(f"latency_us has shapes {shapes}: every class needs one latency per operator.")
     for name, row in rows.items():
         if not np.all(np.isfinite(row)) or np.any(row < 0) or row.sum() <= 0:
             raise BadInputError(
@@ -105,7 +102,7 @@ def _prefix_shares(latency_us: Mapping[str, F64]) -> F64:
 
 
 def _checked_bytes(boundary_bytes: I64, n_operators: int) -> I64:
-    """``boundary_bytes`` as a contiguous int64 array of length n_operators + 1, none negative."""
+    """``boundary_bytes`` as a contiguous int64 array of length n_operators + 1 without negative entries."""
     boundary = np.ascontiguousarray(boundary_bytes, dtype=np.int64)
     if boundary.shape != (n_operators + 1,):
         raise BadInputError(
@@ -118,7 +115,7 @@ def _checked_bytes(boundary_bytes: I64, n_operators: int) -> I64:
 
 
 def _solve(shares: F64, boundary: I64, blocks: int, lower: float, upper: float) -> tuple[int, I64]:
-    """Least interior bytes and the boundaries under one level; ``_UNREACHED`` where it is infeasible."""
+    """Least interior bytes and the boundaries under one level. ``_UNREACHED`` if it is infeasible."""
     first, last = _windows(shares, lower / blocks - _TOLERANCE, upper / blocks + _TOLERANCE)
     cost, ends = _least_bytes(shares, boundary, first, last, blocks)
     return int(cost), ends
@@ -135,7 +132,7 @@ def _why_infeasible(
     blocks: int,
     levels: Sequence[tuple[float, float]],
 ) -> str:
-    """The reason, in terms of the loosest level, and the largest smaller number of blocks that works."""
+    """The reason at the loosest level, and the largest smaller number of blocks that is possible."""
     upper = max(upper for _, upper in levels)
     single = np.diff(shares, axis=1)
     row, operator = np.unravel_index(np.argmax(single), single.shape)
@@ -149,7 +146,7 @@ def _why_infeasible(
         reason = "the device classes' limits leave no room between operators"
     fewer = next(
         count
-        # One block is the whole model, which lies within every level: the search always ends.
+        # One block is the whole model. It is within every level, so the search always ends.
         for count in range(blocks - 1, 0, -1)
         if any(_solve(shares, boundary, count, *level)[0] < _UNREACHED for level in levels)
     )
@@ -159,11 +156,11 @@ def _why_infeasible(
     )
 
 
-@njit(cache=True)
+@compiled
 def _windows(shares, least, most):  # type: ignore[no-untyped-def]
-    """First and last start of a block that ends at each boundary, over all classes; empty if first > last.
+    """First and last start of a block that ends at each boundary, over all classes. Empty if first > last.
 
-    Both limits only move right as the end does, so two pointers find them in one sweep.
+    As the end moves right, both limits also move right. So two pointers find them in one sweep.
     """
     n_classes, n_boundaries = shares.shape
     first = np.zeros(n_boundaries, np.int64)
@@ -180,16 +177,16 @@ def _windows(shares, least, most):  # type: ignore[no-untyped-def]
     return first, last
 
 
-@njit(cache=True)
+@compiled
 def _all_at_least(shares, start, end, least):  # type: ignore[no-untyped-def]
     return np.all(shares[:, end] - shares[:, start] >= least)
 
 
-@njit(cache=True)
+@compiled
 def _least_bytes(shares, boundary, first, last, blocks):  # type: ignore[no-untyped-def]
     """Shortest path over (blocks used, end), ordered by bytes, then by the longest block's share.
 
-    The order is kept by adding a boundary and by taking a maximum, so the best prefix stays best.
+    Adding a boundary and taking a maximum keep this order. So the best prefix stays the best.
     """
     n_boundaries = shares.shape[1]
     least = np.full((blocks + 1, n_boundaries), 2**62, np.int64)

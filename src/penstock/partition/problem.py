@@ -1,18 +1,19 @@
-"""Max-throughput partitioning: split a graph of operators into blocks so that the slowest is as fast as can be.
+"""Max-throughput partitioning: split a graph of operators into blocks so that the slowest block is as fast as
+possible.
 
-A partition gives each operator a block 0 <= b < k with ``block[u] <= block[v]`` on every edge, so data moves
-forward only. A block S costs the work of its operators, plus the transfer of each tensor made outside S and used
-in S, once, plus the transfer of each tensor made in S and used outside, once. The slowest block, the *bottleneck*,
-sets the throughput. Source: A. Archer, M. Fahrbach, K. Liu, P. Prabhu, "Practical Performance Guarantees for
-Pipelined DNN Inference", ICML 2024, section 2.
+A partition gives each operator a block 0 <= b < k with ``block[u] <= block[v]`` on every edge. So data only moves
+forward. The cost of a block S is the sum of: the work of its operators; one transfer of each tensor that is made
+outside S and used in S; one transfer of each tensor that is made in S and used outside. The slowest block, the
+*bottleneck*, determines the throughput. Source: A. Archer, M. Fahrbach, K. Liu, P. Prabhu, "Practical Performance
+Guarantees for Pipelined DNN Inference", ICML 2024, section 2.
 
-Ends of the model: a tensor with maker -1 is a model input, made outside every block, so each block that uses it pays
-for receiving it; a tensor with ``is_output`` is used outside every block, so its maker's block pays for sending it. A
-reader whose source does not charge for them (the public placement graphs) leaves model inputs out and sets no
-``is_output``. A tensor that stays in its block costs nothing.
+Ends of the model: a tensor with maker -1 is a model input. It is made outside every block, so each block that uses it
+pays for receiving it. A tensor with ``is_output`` is used outside every block, so its maker's block pays for sending
+it. If a source does not charge for these (the public placement graphs), its reader leaves model inputs out and sets
+no ``is_output``. A tensor that stays in its block costs nothing.
 
-Memory is optional: what a block needs beyond the device's memory is streamed at the same bandwidth and adds to its cost
-(section 2 there). All of it is in units of time: bytes over bandwidth.
+Memory is optional. If a block needs more than the device's memory, the rest is streamed at the same bandwidth and
+adds to its cost (section 2 of the paper). All values are in units of time: bytes divided by bandwidth.
 """
 
 from __future__ import annotations
@@ -25,15 +26,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.arrays import F64, I64
 from penstock.errors import BadInputError
 from penstock.partition.topology import topological_order
 
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-
 
 class TensorUse(NamedTuple):
-    """A tensor for :func:`make_problem`: who makes it (-1: a model input), who uses it, what a transfer takes."""
+    """A tensor for :func:`make_problem`: its maker (-1: a model input), its users, and the time of a transfer."""
 
     maker: int
     users: tuple[int, ...]
@@ -43,15 +42,15 @@ class TensorUse(NamedTuple):
 
 @dataclass(frozen=True)
 class PartitionProblem:
-    """Operators in topological order, tensors and times; any unit of time, the same for all.
+    """Operators in topological order, tensors and times. Any unit of time is possible, but all times must share it.
 
     ``work`` (n,) >= 0: time of each operator. ``tensor_time`` (m,) >= 0: time to move tensor t once, in either
     direction. ``tensor_maker`` (m,): operator that makes it, -1 for a model input. The users of tensor t are
     ``uses[use_first[t]:use_first[t + 1]]``: operators, ascending, each once, all after the maker.
-    ``is_output`` (m,): it leaves the model.
+    ``is_output`` (m,): whether it leaves the model.
 
-    ``parameter_time`` (n,) adds up over a block, ``activation_time`` (n,) counts at its largest, and what their sum
-    exceeds ``memory_time`` by adds to the block's cost. By default nothing does.
+    For a block, the ``parameter_time`` (n,) of its operators is added up, and of ``activation_time`` (n,) the largest
+    counts. If their sum exceeds ``memory_time``, the excess adds to the block's cost. By default nothing does.
     """
 
     name: str
@@ -78,7 +77,7 @@ class PartitionProblem:
         if len(wrong := np.flatnonzero(makers >= self.uses)):
             maker, user = (self.operators[int(i[wrong[0]])] for i in (makers, self.uses))
             raise BadInputError(
-                f"{self.name}: {user!r} stands at or before {maker!r}, whose tensor it uses. "
+                f"{self.name}: {user!r} comes at or before {maker!r}, whose tensor it uses. "
                 f"List the operators in topological order, or use make_problem, which sorts them."
             )
 
@@ -97,18 +96,18 @@ class PartitionProblem:
                 )
 
     def _owner(self, tensor: int) -> int:
-        """The operator to name when a message is about ``tensor``."""
+        """The operator that a message about ``tensor`` names."""
         maker = int(self.tensor_maker[tensor])
         return maker if maker >= 0 else int(self.uses[self.use_first[tensor]])
 
     @property
     def n_operators(self) -> int:
-        """How many operators there are."""
+        """The number of operators."""
         return len(self.operators)
 
     @property
     def n_tensors(self) -> int:
-        """How many tensors there are."""
+        """The number of tensors."""
         return len(self.tensor_maker)
 
     @property
@@ -122,14 +121,14 @@ class PartitionProblem:
         return self.uses[self.use_first[tensor] : self.use_first[tensor + 1]]
 
     def edges(self) -> I64:
-        """Pairs (maker, user), one for each use of a tensor made by an operator; int64, shape (edges, 2)."""
+        """Pairs (maker, user), one for each use of a tensor made by an operator: int64, shape (edges, 2)."""
         makers = np.repeat(self.tensor_maker, np.diff(self.use_first))
         return np.stack([makers, self.uses], axis=1)[makers >= 0]
 
 
 @dataclass(frozen=True)
 class BlockCosts:
-    """What each block costs, by cause; float64, each of shape (k,). ``streamed`` is for want of memory."""
+    """The cost of each block, by cause: float64, each of shape (k,). ``streamed`` is due to too little memory."""
 
     work: F64
     in_: F64
@@ -149,12 +148,13 @@ def make_problem(
     tensors: Iterable[TensorUse],
     **memory: F64 | float,
 ) -> PartitionProblem:
-    """A problem from operators in any order; they are sorted topologically, keeping the given order where it can be.
+    """A problem from operators in any order. They are sorted topologically and keep the given order if possible.
 
-    Tensors that nobody uses and that are no output are dropped: they never move. ``memory`` takes
+    Tensors without users that are not outputs are dropped, because they never move. ``memory`` takes
     ``parameter_time`` and ``activation_time`` in the given order of operators, and ``memory_time``.
 
-    Raises :class:`BadInputError` for a cycle, naming it, and for what :class:`PartitionProblem` refuses.
+    Raises :class:`BadInputError` for a cycle, which it names, and for everything that :class:`PartitionProblem`
+    refuses.
     """
     kept = [tensor for tensor in tensors if tensor.users or tensor.is_output]
     order = topological_order(name, operators, [(t.maker, u) for t in kept if t.maker >= 0 for u in t.users])
@@ -176,7 +176,7 @@ def make_problem(
 
 
 def block_costs(problem: PartitionProblem, block: I64, k: int) -> BlockCosts:
-    """What each of ``k`` blocks costs where operator i is in ``block[i]``; in O(n + uses log uses)."""
+    """The cost of each of ``k`` blocks if operator i is in ``block[i]``. It takes O(n + uses log uses)."""
     counts = np.diff(problem.use_first)
     pairs = np.unique(np.repeat(np.arange(problem.n_tensors), counts) * k + block[problem.uses])
     tensor, user_block = pairs // k, pairs % k

@@ -1,44 +1,44 @@
-"""A smaller problem with the same optimum: operators without work join the neighbour that they belong to.
+"""A smaller problem with the same optimum: operators without work are merged into a neighbour.
 
-An operator v with work 0 may be moved beside a neighbour without making any block slower, and so be merged with it,
+An operator v with work 0 may be moved to the block of a neighbour without making any block slower. So it can be
+merged with it in two cases:
 
-- forward of its maker: v uses one tensor only, is its only user, and what it makes takes no longer to move than
-  that tensor (a view, a copy, a sink);
-- ahead of its user: v makes one tensor only, that has one user, and what it uses takes no longer to move (a weight, a
-  constant, a concatenation of views).
+- with its maker: v uses only one tensor and is its only user, and the tensors that v makes take no longer to move
+  than that tensor (a view, a copy, a sink);
+- with its user: v makes only one tensor, which has one user, and the tensors that v uses take no longer to move (a
+  weight, a constant, a concatenation of views).
 
-Proof: after the move the block of v no longer pays for v's tensors on that side, and at most for those of the other,
-which are no more; the neighbour's block trades the one tensor for the others; no other block sees a change. v has one
-neighbour on that side only, so no cycle arises. Bounds of the small problem are therefore bounds of the large one.
-Only for problems without a limit on memory: parameters would move too.
+Proof: after the move, the block of v no longer pays for v's tensor on that side. It pays at most for the tensors on
+the other side, which cost no more. The neighbour's block pays for the other tensors instead of that one. No other
+block changes. v has only one neighbour on that side, so no cycle arises. So bounds of the small problem are also
+bounds of the large one. This is only for problems without a limit on memory, because parameters would move too.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import I64
 from penstock.partition.problem import PartitionProblem, TensorUse, make_problem
-
-I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """``problem`` is the small one; ``member_of[i]`` (n,) is its operator that holds operator i of the large one."""
+    """``problem`` is the small one. ``member_of[i]`` (n,) is its operator that holds operator i of the large one."""
 
     problem: PartitionProblem
     member_of: I64
 
     def expand(self, block: I64) -> I64:
-        """Blocks of the large problem's operators from those of the small one's."""
+        """Blocks of the large problem's operators, from those of the small problem's operators."""
         return block[self.member_of]
 
 
 def reduce_problem(problem: PartitionProblem) -> Reduced:
-    """The small problem; the same one where nothing can be merged."""
+    """The small problem. It is the same problem if nothing can be merged."""
     if problem.has_memory:
         return Reduced(problem, np.arange(problem.n_operators))
     merger = _Merger(problem)
@@ -47,7 +47,7 @@ def reduce_problem(problem: PartitionProblem) -> Reduced:
 
 
 class _Merger:
-    """The graph as sets, shrinking; tensors and operators keep their numbers of the large problem."""
+    """The graph as sets, which become smaller. Tensors and operators keep their numbers of the large problem."""
 
     def __init__(self, problem: PartitionProblem) -> None:
         self.problem = problem
@@ -62,23 +62,28 @@ class _Merger:
             if self.maker[tensor] >= 0:
                 self.made[self.maker[tensor]].add(tensor)
         self.into = list(range(problem.n_operators))
+        self.is_idle = (problem.work == 0).tolist()
+        self.is_waiting = list(self.is_idle)
+        self.waiting = deque(np.flatnonzero(problem.work == 0).tolist())
 
     def run(self) -> None:
-        idle = [i for i, work in enumerate(self.problem.work.tolist()) if work == 0]
-        changed = True
-        while changed:
-            changed = False
-            for operator in idle:
-                if self.into[operator] == operator and (
-                    self._join_maker(operator) or self._join_user(operator)
-                ):
-                    changed = True
+        """Look at each idle operator once, and again after a merge that may concern it: about linear time."""
+        while self.waiting:
+            operator = self.waiting.popleft()
+            self.is_waiting[operator] = False
+            if self.into[operator] == operator and not self._join_maker(operator):
+                self._join_user(operator)
+
+    def _look_at(self, operator: int) -> None:
+        if operator >= 0 and self.is_idle[operator] and not self.is_waiting[operator]:
+            self.waiting.append(operator)
+            self.is_waiting[operator] = True
 
     def _total(self, tensors: set[int]) -> float:
         return float(sum(self.time[tensor] for tensor in tensors))
 
     def _is_private(self, tensor: int) -> bool:
-        """Whether it is made inside the model and has one user, inside too."""
+        """Whether it is made inside the model and has exactly one user, also inside."""
         single = len(self.users[tensor]) == 1 and not self.problem.is_output[tensor]
         return single and self.maker[tensor] >= 0
 
@@ -101,7 +106,7 @@ class _Merger:
         return True
 
     def _merge(self, operator: int, neighbour: int, between: int) -> None:
-        """All that ``operator`` uses and makes is the ``neighbour``'s, but the tensor ``between`` them."""
+        """Give all tensors of ``operator`` to ``neighbour``, except the tensor ``between`` them."""
         self.used[neighbour].discard(between)
         self.made[neighbour].discard(between)
         self.users[between] = set()
@@ -113,12 +118,22 @@ class _Merger:
             self.maker[tensor] = neighbour
             self.made[neighbour].add(tensor)
         self.into[operator] = neighbour
+        self._look_at(neighbour)
+        # A tensor that became private may let its ends merge. With several users it concerns nobody.
+        for tensor in (self.used[operator] | self.made[operator]) - {between}:
+            if len(self.users[tensor]) == 1:
+                self._look_at(self.maker[tensor])
+                self._look_at(next(iter(self.users[tensor])))
 
     def result(self) -> Reduced:
         def root(operator: int) -> int:
+            last = operator
+            while self.into[last] != last:
+                last = self.into[last]
+            # The operators on the way then need one step only, or a long chain would take quadratic time.
             while self.into[operator] != operator:
-                operator = self.into[operator]
-            return operator
+                self.into[operator], operator = last, self.into[operator]
+            return last
 
         names = self.problem.operators
         kept = [i for i in range(len(names)) if self.into[i] == i]

@@ -1,4 +1,4 @@
-"""Topological order of a graph, and the cycle to blame where there is none."""
+"""Topological order of a graph. If there is none, the cycle that prevents it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import heapq
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import I64
 from penstock.errors import BadInputError
 
 Edges = Iterable[Sequence[int]]
 
 
-def topological_order(name: str, operators: Sequence[str], edges: Edges) -> NDArray[np.int64]:
-    """Operators so that each edge goes forward, the smallest index first among those free; int64, shape (n,).
+def topological_order(name: str, operators: Sequence[str], edges: Edges) -> I64:
+    """Operators in an order in which each edge goes forward: int64, shape (n,). Of free ones, the smallest comes
+    first.
 
-    Raises :class:`BadInputError` for a cycle: the message gives the operators along it.
+    Raises :class:`BadInputError` for a cycle. The message names the operators along it.
     """
     order, successors, waiting = _sorted(len(operators), edges)
     if len(order) < len(operators):
@@ -29,13 +30,13 @@ def topological_order(name: str, operators: Sequence[str], edges: Edges) -> NDAr
 
 
 def first_cycle(n: int, edges: Edges) -> list[int]:
-    """The nodes along some cycle of a graph of ``n`` nodes; empty if it is acyclic."""
+    """The nodes along some cycle of a graph of ``n`` nodes. Empty if it is acyclic."""
     order, successors, waiting = _sorted(n, edges)
     return _find_cycle(successors, waiting) if len(order) < n else []
 
 
 def _sorted(n: int, edges: Edges) -> tuple[list[int], list[list[int]], list[int]]:
-    """As many nodes in order as can be, the successors, and how many edges each node still waits for."""
+    """As many nodes in order as possible, the successors, and how many edges each node still waits for."""
     successors: list[list[int]] = [[] for _ in range(n)]
     waiting = [0] * n
     for maker, user in edges:
@@ -54,7 +55,7 @@ def _sorted(n: int, edges: Edges) -> tuple[list[int], list[list[int]], list[int]
 
 
 def _find_cycle(successors: Sequence[Sequence[int]], waiting: Sequence[int]) -> list[int]:
-    """A cycle among the nodes still ``waiting``: each has a predecessor that waits too, so walking back comes round."""
+    """A cycle among the nodes still ``waiting``. Each has a waiting predecessor, so going back leads to a cycle."""
     before: dict[int, int] = {}
     for maker, users in enumerate(successors):
         if waiting[maker]:

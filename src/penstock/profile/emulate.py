@@ -1,12 +1,13 @@
-"""A device class made from another by factors: unlike fleets on one machine, for demonstrations and tests."""
+"""A device class made from another by factors: fleets of unlike devices on one machine, for demonstrations and
+tests."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import F64
 from penstock.errors import BadInputError
 from penstock.profile.table import LatencyTable, Profile, Provenance
 
@@ -15,15 +16,15 @@ def derive_slower(
     profile: Profile,
     source_class: str,
     new_class: str,
-    factor_per_block: NDArray[np.float64],
+    factor_per_block: F64,
     reason: str = "",
 ) -> Profile:
     """``profile`` with ``new_class`` added: the tables of ``source_class`` times a factor for each block.
 
-    ``factor_per_block``: shape (blocks,), above 0; :func:`penstock.profile.predict.block_ratios` gives
-    those of two catalogued devices. Latencies round up. The class has no 99th percentiles: what stands in for
-    it is held to the table's time, whatever the source's noise. It is labelled predicted and emulated;
-    ``reason`` says where the factors come from.
+    ``factor_per_block``: shape (blocks,), above 0; :func:`penstock.profile.prediction.predict.block_ratios` gives
+    those of two catalogued devices. Latencies round up. The class has no 99th percentiles: the worker that stands in
+    for a device takes exactly the table's time, however much the source's times scatter. It is labelled predicted and
+    emulated; ``reason`` says where the factors come from.
 
     Raises :class:`BadInputError` if ``source_class`` is not in the profile, ``new_class`` is, or the factors
     do not fit.
@@ -68,7 +69,7 @@ def derive_slower(
     )
 
 
-def _scaled(table: LatencyTable, factors: NDArray[np.float64]) -> LatencyTable:
+def _scaled(table: LatencyTable, factors: F64) -> LatencyTable:
     # The tolerance keeps 100 us times 1.1 from becoming 111.
     scaled_us = np.ceil(table.latency_us * factors[:, None] - 1e-6)
     return LatencyTable(scaled_us.astype(np.int64), runs=table.runs)

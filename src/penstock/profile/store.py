@@ -1,104 +1,30 @@
 """A profile on disk: a folder with ``profile.json`` (all but latencies) and ``latency.csv``.
 
-What is written has been read back first, so a folder that :func:`save_profile` made always loads.
+Everything is read back before it is kept, so a folder that :func:`save_profile` made always loads.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import Field, model_validator
-from pydantic.functional_validators import AfterValidator
+from typing import Any
 
 from penstock.errors import BadInputError
-from penstock.files import StrictModel, read_json, read_text, validate, within, write_whole
+from penstock.files import read_json, read_text, validate, write_whole
+from penstock.graph.reading.options import AS_IT_IS, ReadOptions
+from penstock.profile.cutting import Cut
 from penstock.profile.latency_csv import format_tables, parse_tables
-from penstock.profile.table import Block, LatencyTable, Profile, Provenance
+from penstock.profile.links import Link
+from penstock.profile.measured_machine import Machine, WorkerCosts
+from penstock.profile.stored_header import StoredHeader, StoredProvenance, cuts_of
+from penstock.profile.table import Block, BlockMemory, LatencyTable, Profile, Provenance, SharedWeights
 
 HEADER = "profile.json"
 LATENCIES = "latency.csv"
 PROFILE_FILES = (HEADER, LATENCIES)
-"""What a profile's folder holds, and all that ``--force`` replaces."""
-
-
-def _one_line(text: str) -> str:
-    # A name stands in one cell of one line.
-    if not text or any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        raise ValueError("must be a text of one line, not empty and without control characters")
-    return text
-
-
-def _sha256(text: str) -> str:
-    if re.fullmatch(r"[0-9a-f]{64}", text) is None:
-        raise ValueError("must be 64 lower-case hexadecimal digits; write null where it is not known")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_one_line)]
-Bytes = Annotated[int, within(0, 2**53)]
-
-
-def _iso_8601(text: str) -> str:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError("must be an ISO 8601 date such as 2025-01-31 or 2025-01-31T09:30:00+00:00") from None
-    return text
-
-
-class _Model(StrictModel):
-    name: Name
-    file: Name | None = None
-    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
-
-
-class _Block(StrictModel):
-    name: Name
-    operators: tuple[str, ...]
-    parameter_bytes: Bytes
-    peak_activation_bytes: Bytes
-
-
-class _Provenance(StrictModel):
-    kind: Literal["measured", "imported", "predicted"]
-    device: str
-    software: str
-    date: Annotated[str, AfterValidator(_iso_8601)]
-    seed: int | None = None
-    note: str = ""
-
-
-class _Header(StrictModel):
-    """``profile.json``; ``class_provenance`` holds the device classes whose figures come from elsewhere."""
-
-    version: Literal[1]
-    model: _Model
-    blocks: Annotated[tuple[_Block, ...], Field(min_length=1)]
-    boundary_bytes: tuple[Bytes, ...]
-    whole_us: dict[Name, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
-    provenance: _Provenance
-    class_provenance: dict[Name, _Provenance] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        names = [block.name for block in self.blocks]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(
-                f"block name {twice!r} appears twice in blocks, but names must differ; rename one"
-            )
-        if len(self.boundary_bytes) != len(names) + 1:
-            raise ValueError(
-                f"boundary_bytes has {len(self.boundary_bytes)} entries for {len(names)} blocks, but needs "
-                f"{len(names) + 1}: one before each block, and one after the last"
-            )
-        return self
 
 
 def load_profile(folder: Path) -> Profile:
@@ -135,7 +61,7 @@ def save_profile(profile: Profile, folder: Path, *, force: bool = False) -> None
 
 
 def _assemble(document: Any, table_text: str, folder: Path) -> Profile:
-    header = validate(_Header, document, folder / HEADER)
+    header = validate(StoredHeader, document, folder / HEADER)
     tables = parse_tables(table_text, [block.name for block in header.blocks], folder / LATENCIES)
     _check_classes(header, tables, folder)
     return Profile(
@@ -150,12 +76,33 @@ def _assemble(document: Any, table_text: str, folder: Path) -> Profile:
         model_file=None if header.model.file is None else _absolute(folder, header.model.file),
         model_sha256=header.model.sha256,
         class_provenance={name: _provenance(p) for name, p in header.class_provenance.items()},
+        worker_costs={name: WorkerCosts(**costs.model_dump()) for name, costs in header.worker_costs.items()},
+        block_memory={
+            name: tuple(BlockMemory(**one.model_dump()) for one in memory)
+            for name, memory in header.block_memory.items()
+        },
+        links={
+            name: tuple(Link(**one.model_dump()) for one in links) for name, links in header.links.items()
+        },
+        cuts={name: Cut(c.boundaries, c.whole_us, c.cut_us) for name, c in cuts_of(header).items()},
+        shared_weights=tuple(SharedWeights(one.size_bytes, one.blocks) for one in header.shared_weights),
+        reading=ReadOptions(**header.model.reading.model_dump()) if header.model.reading else AS_IT_IS,
     )
 
 
-def _check_classes(header: _Header, tables: Mapping[tuple[str, int], LatencyTable], folder: Path) -> None:
+def _check_classes(
+    header: StoredHeader, tables: Mapping[tuple[str, int], LatencyTable], folder: Path
+) -> None:
     known = sorted({device_class for device_class, _ in tables})
-    for field, named in (("whole_us", header.whole_us), ("class_provenance", header.class_provenance)):
+    fields: Mapping[str, Iterable[str]] = {
+        "whole_us": header.whole_us,
+        "class_provenance": header.class_provenance,
+        "worker_costs": header.worker_costs,
+        "block_memory": header.block_memory,
+        "links": header.links,
+        "cuts": cuts_of(header),
+    }
+    for field, named in fields.items():
         for device_class in named:
             if device_class not in known:
                 raise BadInputError(
@@ -168,16 +115,16 @@ def _check_shapes(profile: Profile, folder: Path) -> None:
     """An array of the wrong shape would be written short and look like another profile."""
     for (device_class, share), table in profile.tables.items():
         rows = table.latency_us.shape[0]
-        p99_differs = table.p99_us is not None and table.p99_us.shape != table.latency_us.shape
-        if rows != len(profile.blocks) or p99_differs:
+        others = [one for one in (table.p99_us, table.device_us) if one is not None]
+        if rows != len(profile.blocks) or any(one.shape != table.latency_us.shape for one in others):
             raise BadInputError(
                 f"{folder}: device class {device_class!r}, share {share}: the table has {rows} rows for "
-                f"{len(profile.blocks)} blocks, or p99_us has another shape. Give one row a block."
+                f"{len(profile.blocks)} blocks, or p99_us or device_us has another shape. Give one row a block."
             )
 
 
 def _document(profile: Profile, folder: Path) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "version": 1,
         "model": {
             "name": profile.model,
@@ -195,13 +142,32 @@ def _document(profile: Profile, folder: Path) -> dict[str, Any]:
         ],
         "boundary_bytes": list(profile.boundary_bytes),
         "whole_us": dict(profile.whole_us),
-        "provenance": vars(profile.provenance),
-        "class_provenance": {name: vars(p) for name, p in profile.class_provenance.items()},
+        "provenance": _told(profile.provenance),
+        "class_provenance": {name: _told(p) for name, p in profile.class_provenance.items()},
+        "worker_costs": {name: vars(costs) for name, costs in profile.worker_costs.items()},
+        "block_memory": {
+            name: [vars(one) for one in memory] for name, memory in profile.block_memory.items()
+        },
     }
+    if profile.links:
+        document["links"] = {name: [vars(one) for one in links] for name, links in profile.links.items()}
+    if profile.shared_weights:
+        document["shared_weights"] = [asdict(one) for one in profile.shared_weights]
+    if profile.reading != AS_IT_IS:
+        document["model"]["reading"] = asdict(profile.reading)
+    if profile.cuts:
+        document["cuts"] = {"version": 1, "by_class": {name: vars(cut) for name, cut in profile.cuts.items()}}
+    return document
 
 
-def _provenance(read: _Provenance) -> Provenance:
-    return Provenance(read.kind, read.device, read.software, read.date, read.seed, read.note)
+def _told(provenance: Provenance) -> dict[str, Any]:
+    machine = provenance.machine
+    return {**vars(provenance), "machine": None if machine is None else vars(machine)}
+
+
+def _provenance(read: StoredProvenance) -> Provenance:
+    machine = None if read.machine is None else Machine(**read.machine.model_dump())
+    return Provenance(read.kind, read.device, read.software, read.date, read.seed, read.note, machine)
 
 
 def _absolute(folder: Path, file: str) -> str:

@@ -1,1 +1,1 @@
-"""What records and plans mean: summaries, tables, pictures, one offline HTML page."""
+"""What records and plans say: summaries, tables, pictures, and one offline HTML page."""

@@ -1,4 +1,4 @@
-"""Comparisons as plain data: what ``compare --json`` prints and the figures of a comparison are drawn from."""
+"""Comparisons as plain data. ``compare --json`` prints it, and the figures of a comparison are drawn from it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penstock.plan.dispatch import dispatch_table
+from penstock.plan.dispatch_table import dispatch_table
 from penstock.profile.table import Profile
 from penstock.report.utilisation import utilisation, utilisation_by_class
-from penstock.simulate.contest import Contest, Entry, Rules
-from penstock.simulate.trial import WARM_UP_SHARE, Trial
+from penstock.simulate.judge.contest import Contest, Entry, Rules
+from penstock.simulate.judge.trial import WARM_UP_SHARE, Trial
 from penstock.units import us_from_seconds
 
 
 def contest_document(found: Contest, profiles: Mapping[str, Profile], rules: Rules) -> dict[str, Any]:
-    """One scenario's result as plain data: what ``report --figures`` draws."""
+    """One scenario's result as plain data. ``report --figures`` draws it."""
     return {
         "fluid_rps": found.fluid_rps,
+        "static_bound_rps": found.bounds.static_rps,
+        "any_policy_bound_rps": found.bounds.any_policy_rps,
         "device_classes": list(found.published.plan.scenario.cluster.device_classes),
         "systems": [
             {
@@ -28,6 +30,7 @@ def contest_document(found: Contest, profiles: Mapping[str, Profile], rules: Rul
                 "goodput_rps": entry.goodput_rps,
                 "ratio": found.ratio(entry),
                 "share_of_fluid": entry.goodput_rps / found.fluid_rps,
+                "share_of_bound": entry.goodput_rps / found.bounds.static_rps,
                 "utilisation": _busy(entry, profiles, rules.final(entry.policy)),
                 "models": [
                     {
@@ -50,7 +53,7 @@ def contest_document(found: Contest, profiles: Mapping[str, Profile], rules: Rul
 
 
 def summary(found: Sequence[Contest]) -> list[dict[str, Any]]:
-    """Over scenarios, for every system that has a plan in all: geometric mean, mean of ratios, ratio of means."""
+    """For every system that has a plan in all scenarios: geometric mean, mean of ratios, ratio of means."""
     rows = []
     for name in dict.fromkeys(entry.name for one in found for entry in (one.published, *one.entries)):
         pairs = [
@@ -66,13 +69,16 @@ def summary(found: Sequence[Contest]) -> list[dict[str, Any]]:
                     "mean_of_ratios": statistics.fmean(ratios),
                     "ratio_of_means": total / sum(one.published.goodput_rps for one in found),
                     "share_of_fluid": statistics.fmean(e.goodput_rps / one.fluid_rps for one, e in pairs),
+                    "share_of_bound": statistics.fmean(
+                        e.goodput_rps / one.bounds.static_rps for one, e in pairs
+                    ),
                 }
             )
     return rows
 
 
 def _busy(entry: Entry, profiles: Mapping[str, Profile], trial: Trial) -> dict[str, float]:
-    """Busy share of each device class at the goodput held, on the trial's first seed."""
+    """Busy share of each device class at the goodput that is held, on the trial's first seed."""
     plan, seconds = entry.plan, trial.seconds
     rates = [entry.goodput_rps * model.weight for model in plan.scenario.models]
     record = trial.record(dispatch_table(plan, profiles), rates, trial.seeds[0])

@@ -1,7 +1,7 @@
-"""The figures of a comparison, as papers of this kind have them, from what ``compare --json`` prints.
+"""The figures of a comparison, from the output of ``compare --json``. Papers of this kind have the same figures.
 
-Load factors are relative to the published plan's rate of the model and not capped: a system that serves more
-gets credit for it (after Kong et al., "PPipe", USENIX ATC 2025, evaluation, where they stop at 1).
+Load factors are relative to the published plan's rate of the model. They have no upper limit: a system that serves
+more gets credit for it. (Kong et al., "PPipe", USENIX ATC 2025, evaluation, stop at 1.)
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def draw_contest(document: Document) -> dict[str, Figure]:
 
 
 def _bars(scenarios: Sequence[Document], colours: Mapping[str, str], value: Any, axis: str) -> Figure:
-    """A group of bars a scenario, a bar a system; 0 where it has no plan."""
+    """A group of bars per scenario, one bar per system. The bar is 0 if the system has no plan."""
     figure = new_figure(8.6, 0.8 + 0.2 * len(scenarios) * (len(colours) + 1))
     axes = figure.add_subplot()
     height = 0.8 / max(len(colours), 1)
@@ -63,7 +63,7 @@ def _bars(scenarios: Sequence[Document], colours: Mapping[str, str], value: Any,
 
 
 def _curves(one: Document, colours: Mapping[str, str], target: float) -> Figure:
-    """Attainment of every model over its load: one panel a model, one line a system."""
+    """Attainment of every model over its load: one panel per model, one line per system."""
     systems = one["systems"]
     models = [model["name"] for model in systems[0]["models"]]
     figure = new_figure(3.2 * len(models), 3.2)

@@ -1,4 +1,4 @@
-"""How busy each pool was: the worker time that batches took, over the time that the pool had."""
+"""How busy each pool was: the worker time that batches took, divided by the time that the pool had."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.plan.plan import Plan
-from penstock.plan.shared_pools import Pool, PoolStage, pools_of
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.shared_pools import Pool, PoolStage, pools_of
 from penstock.record import Record
+from penstock.report.utilisation import busy_by_turns
 
 MOST_NAMED = 3
-"""Stages of a shared pool that its label names."""
+"""The most stages of a shared pool that its label names."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PoolUse:
 
     @property
     def workers(self) -> int:
-        """How many workers the pool has."""
+        """The number of workers of the pool."""
         return self.pool.workers
 
     @property
@@ -59,7 +60,29 @@ def pool_uses(record: Record, plan: Plan) -> list[PoolUse]:
         return []
     start_us = int(record.requests.arrival_us.min())
     window_us = max(int(batches.end_us.max()) - start_us, 1)
+    if plan.scheduled is not None:
+        return _turn_uses(record, plan, start_us, start_us + window_us)
     return [_pool_use(record, pool, window_us) for pool in pools_of(plan)]
+
+
+def _turn_uses(record: Record, plan: Plan, start_us: int, stop_us: int) -> list[PoolUse]:
+    """The devices of each class as one pool: their models take turns on them, so a device is busy if any runs."""
+    busy = busy_by_turns(record, len(plan.devices), start_us, stop_us)
+    uses = []
+    for name, pool in _pools_by_class(plan).items():
+        own = np.array([number for number, device in enumerate(plan.devices) if device[0] == name])
+        sizes = record.batches.size[np.isin(record.batches.worker, own)]
+        mean = float(sizes.mean()) if sizes.size else 0.0
+        uses.append(PoolUse(pool, len(sizes), mean, float(busy[own].mean())))
+    return uses
+
+
+def _pools_by_class(plan: Plan) -> dict[str, Pool]:
+    stages: dict[str, tuple[PoolStage, ...]] = {}
+    for pool in pools_of(plan):
+        name = pool.stages[0].plan.device_class
+        stages[name] = (*stages.get(name, ()), *pool.stages)
+    return {name: Pool(own) for name, own in stages.items()}
 
 
 def _pool_use(record: Record, pool: Pool, window_us: int) -> PoolUse:

@@ -1,7 +1,7 @@
 """The figures of a record: rates, attainment, goodput, latency quantiles, utilisation.
 
-Attainment counts every request that arrived: a drop and an error are misses, so nothing improves by
-shedding load.
+Attainment counts every request that arrived and whose client stayed. A drop and an error count as missed, so dropping
+requests improves nothing.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.record import Outcome, Record
+from penstock.record import Outcome, Record, is_judged
 from penstock.units import US_PER_S
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model over a window. Latencies are of answered requests (met or late); -1 where there is none."""
+    """One model over a window. ``judged``: the requests that the attainment is of.
+
+    Latencies are those of answered requests (met or late). -1 if there is none.
+    """
 
     name: str
     requests: int
+    judged: int
     offered_rps: float
     attainment: float
     goodput_rps: float
@@ -34,9 +38,9 @@ class ModelSummary:
 def summarise(
     record: Record, *, start_us: int | None = None, stop_us: int | None = None
 ) -> list[ModelSummary]:
-    """Summaries of every model over arrivals in ``[start_us, stop_us)``; by default all arrivals.
+    """Summaries of every model over arrivals in ``[start_us, stop_us)``. The default is all arrivals.
 
-    Rates divide by the window's length; where a side is open, by the span of all arrivals of the record.
+    Rates are divided by the window's length. If a side is open, they are divided by the span of all arrivals.
     """
     arrival = record.requests.arrival_us
     start = int(arrival.min()) if start_us is None and arrival.size else (start_us or 0)
@@ -57,12 +61,14 @@ def _summarise_model(
     answered = (outcome == Outcome.MET) | (outcome == Outcome.LATE)
     latency = (requests.finish_us - requests.arrival_us)[rows][answered]
     total = int(rows.sum())
+    judged = int(is_judged(outcome).sum())
     met = int((outcome == Outcome.MET).sum())
     return ModelSummary(
         name=name,
         requests=total,
+        judged=judged,
         offered_rps=total / seconds,
-        attainment=met / total if total else 1.0,
+        attainment=met / judged if judged else 1.0,
         goodput_rps=met / seconds,
         mean_us=float(latency.mean()) if latency.size else -1.0,
         p50_us=float(np.quantile(latency, 0.5)) if latency.size else -1.0,

@@ -1,83 +1,115 @@
-"""A journal of a policy's calls, and its replay: the live server's decisions, checked without a server.
+"""A journal of a policy's calls, and its replay, which checks the decisions of a live server without a server.
 
-An event is a plain tuple, (kind, now_us, arguments...), so that a driver can write it anywhere.
+An event is a plain tuple, (kind, now_us, arguments...), so that a driver can write it to any file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, final
 
 from penstock.errors import BadInputError
+from penstock.schedule.checks import shown
 from penstock.schedule.policy import Decision, Policy
 
 Event = tuple[Any, ...]
 """``("arrive", now_us, model, request, deadline_us)``, ``("decide", now_us)``, ``("complete", now_us, batch, stage)``,
-``("abandon", now_us, batch)``, ``("cancel", now_us, request)``, ``("worker_down", now_us, worker)`` or
-``("worker_up", now_us, worker)``."""
+``("transferred", now_us, batch, stage, transfer_us)``, ``("abandon", now_us, batch)``, ``("cancel", now_us, request)``,
+``("worker_down", now_us, worker)`` or ``("worker_up", now_us, worker)``."""
 
-_TIMED = {"arrive": 5, "complete": 4, "abandon": 3, "worker_down": 3, "worker_up": 3}
+_ARGUMENTS = {
+    "arrive": 3,
+    "decide": 0,
+    "complete": 2,
+    "transferred": 3,
+    "abandon": 1,
+    "cancel": 1,
+    "worker_down": 1,
+    "worker_up": 1,
+}
+"""How many arguments follow the time of each kind."""
 
 
 def replay(policy: Policy, events: Iterable[Event]) -> list[Decision]:
     """The decisions of a fresh ``policy`` on ``events``, one for each ``decide``, in order.
 
-    Raises :class:`BadInputError` for an event of an unknown kind or length.
+    Raises :class:`BadInputError` for an event of an unknown kind or length, and for what the policy refuses.
     """
     decisions = []
     for event in events:
-        kind, now_us, *arguments = event
-        if kind == "decide" and not arguments:
+        kind, now_us, arguments = _parts(event)
+        if kind == "decide":
             decisions.append(policy.decide(now_us))
-        elif kind == "cancel" and len(arguments) == 1:
+        elif kind == "cancel":
             policy.cancel(*arguments)
-        elif _TIMED.get(kind) == len(event):
-            getattr(policy, kind)(now_us, *arguments)
         else:
-            known = ", ".join(["decide", "cancel", *_TIMED])
-            raise BadInputError(f"event {event!r} is none of {known} with its arguments: is this a journal?")
+            getattr(policy, kind)(now_us, *arguments)
     return decisions
+
+
+def _parts(event: Any) -> tuple[str, Any, Sequence[Any]]:
+    """Kind, time and arguments; :class:`BadInputError` if ``event`` is none."""
+    if isinstance(event, tuple | list) and len(event) >= 2 and isinstance(event[0], str):
+        kind, now_us, *arguments = event
+        if _ARGUMENTS.get(kind) == len(arguments):
+            return kind, now_us, arguments
+    known = ", ".join(_ARGUMENTS)
+    raise BadInputError(f"event (={shown(event)}) is none of {known} with its arguments: is this a journal?")
 
 
 @final
 class JournalingPolicy:
-    """A policy that notes every call in ``events`` before it passes it on."""
+    """A policy that passes every call on, and notes in ``events`` those that were not refused."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.events: list[Event] = []
 
+    @property
+    def in_flight(self) -> int:
+        """That of the policy."""
+        return self._policy.in_flight
+
     def arrive(self, now_us: int, model: int, request: int, deadline_us: int) -> None:
-        """Note and pass on."""
-        self.events.append(("arrive", now_us, model, request, deadline_us))
+        """Pass on and note."""
         self._policy.arrive(now_us, model, request, deadline_us)
+        self.events.append(("arrive", now_us, model, request, deadline_us))
 
     def decide(self, now_us: int) -> Decision:
-        """Note and pass on."""
+        """Pass on and note."""
+        decision = self._policy.decide(now_us)
         self.events.append(("decide", now_us))
-        return self._policy.decide(now_us)
+        return decision
 
     def complete(self, now_us: int, batch: int, stage: int) -> None:
-        """Note and pass on."""
-        self.events.append(("complete", now_us, batch, stage))
+        """Pass on and note."""
         self._policy.complete(now_us, batch, stage)
+        self.events.append(("complete", now_us, batch, stage))
 
-    def abandon(self, now_us: int, batch: int) -> None:
-        """Note and pass on."""
+    def transferred(self, now_us: int, batch: int, stage: int, transfer_us: int) -> None:
+        """Pass on and note."""
+        self._policy.transferred(now_us, batch, stage, transfer_us)
+        self.events.append(("transferred", now_us, batch, stage, transfer_us))
+
+    def abandon(self, now_us: int, batch: int) -> tuple[int, ...]:
+        """Pass on and note."""
+        dropped = self._policy.abandon(now_us, batch)
         self.events.append(("abandon", now_us, batch))
-        self._policy.abandon(now_us, batch)
+        return dropped
 
     def cancel(self, request: int) -> bool:
-        """Note (no time: the policy needs none) and pass on."""
+        """Pass on and note. The policy needs no time here, so 0 is noted."""
+        was_queued = self._policy.cancel(request)
         self.events.append(("cancel", 0, request))
-        return self._policy.cancel(request)
+        return was_queued
 
-    def worker_down(self, now_us: int, worker: int) -> None:
-        """Note and pass on."""
+    def worker_down(self, now_us: int, worker: int) -> tuple[int, ...]:
+        """Pass on and note."""
+        dropped = self._policy.worker_down(now_us, worker)
         self.events.append(("worker_down", now_us, worker))
-        self._policy.worker_down(now_us, worker)
+        return dropped
 
     def worker_up(self, now_us: int, worker: int) -> None:
-        """Note and pass on."""
-        self.events.append(("worker_up", now_us, worker))
+        """Pass on and note."""
         self._policy.worker_up(now_us, worker)
+        self.events.append(("worker_up", now_us, worker))

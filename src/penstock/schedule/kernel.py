@@ -1,4 +1,4 @@
-"""The decorators of kernels: compiled once, cached, and unable to allocate.
+"""The decorators of kernels: compiled once, cached (:mod:`penstock.kernels`), and unable to allocate.
 
 ``kernel`` is for those that Python calls, ``inner`` for those that only kernels call. The code that takes dozens of
 arrays out of nested tuples is a third of the time to compile, so inner ones do without; Python that calls one
@@ -11,21 +11,20 @@ that kernels allocate nothing into a compile error.
 ``forceinline`` puts a callee into its caller. Passing the state is passing hundreds of words, eight for each array, and
 LLVM inlined too little by itself: a batch took four times as long.
 
-Numba's cache watches the file of a kernel, not those of the kernels it calls: after a change here, remove the
-cached code (``find src -name '*.nb[ci]' -delete``), or callers run the old one.
-
 Elements of arrays have no type that mypy knows, so modules of kernels switch ``no-any-return`` off.
 """
 
 from typing import cast
 
 import numpy as np
-from numba import njit
 from numba.extending import register_jitable
 
-_OPTIONS = {"cache": True, "_nrt": False, "forceinline": True, "no_cfunc_wrapper": True}
+from penstock.kernels import compiled
 
-kernel = njit(**_OPTIONS)
+_OPTIONS = {"_nrt": False, "forceinline": True, "no_cfunc_wrapper": True}
+
+kernel = compiled(**_OPTIONS)
+# Not cached: the code is in that of every kernel that calls it.
 inner = register_jitable(**_OPTIONS, no_cpython_wrapper=True)
 
 # Arguments for kernels: numba compiles a callee anew for every plain literal that it is called with.

@@ -1,37 +1,29 @@
-"""``penstock serve`` as a function: from a plan to a server that runs until it is told to stop."""
+"""``penstock serve`` as a function: run a server until it is told to stop."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+import signal
 import socket
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError
-from penstock.record import Record
-from penstock.serve.engine.local import LocalEngine
-from penstock.serve.rows import joined_record
+from penstock.serve.engine.live_scaling import LadderToFollow, LiveScaling
+from penstock.serve.engine.local_engine import LocalEngine
+from penstock.serve.hosts.many_hosts import HostsChoice, ManyHosts
+from penstock.serve.listeners import Address, Listeners, address_of, write_listeners
+from penstock.serve.live_record import note_epoch
+from penstock.serve.observe.counter_file import read_counters
+from penstock.serve.observe.log_lines import READY
 from penstock.serve.spec import ServerSpec, write_spec
 from penstock.units import NEVER_US, us_from_seconds
 
-
-@dataclass(frozen=True)
-class Address:
-    """Where to listen; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """``HOST:PORT`` (``[::1]:8000`` for IPv6); ``:PORT`` means loopback."""
-        host, separator, port = text.rpartition(":")
-        if not separator or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-            raise BadInputError(f"address {text!r} must be HOST:PORT with a port of 0 to 65535.")
-        return cls(host.strip("[]") or "127.0.0.1", int(port))
+_log = logging.getLogger("penstock.serve")
 
 
 def listening_socket(address: Address) -> socket.socket:
@@ -46,45 +38,88 @@ def listening_socket(address: Address) -> socket.socket:
         ) from None
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, is_tls: bool = False) -> str:
     """The URL of a server that listens on ``listener``."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = address_of(listener).url
+    return url.replace("http://", "https://", 1) if is_tls else url
 
 
-def run_folder() -> Path:
-    """A new folder that only this user may enter, for sockets and sub-models of one run."""
-    return Path(tempfile.mkdtemp(prefix="penstock-"))
+@contextmanager
+def signals_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP end this process as an error would, so that nothing is left behind.
+
+    That holds until the engine takes the signals over; and again after that, but then it only ends what still runs.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def serve(
     spec: ServerSpec,
     folder: Path,
-    listener: socket.socket,
+    reserved: socket.socket,
     *,
-    on_ready: Callable[[str], None],
-    note: Callable[[str], None],
     seconds: float | None = None,
-) -> Record | None:
-    """Serve until SIGINT or SIGTERM, or for ``seconds``; then drain and end every process.
+    gateways: int = 1,
+    standby: bool = False,
+    replan_after_us: int | None = None,
+    follow: LadderToFollow | None = None,
+    grpc: socket.socket | None = None,
+    hosts: HostsChoice | None = None,
+) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP, or for ``seconds``; then drain and end every process.
 
-    ``on_ready`` gets the URL once all workers are up. ``folder`` (of :func:`run_folder`) is removed. Returns
-    the record if ``spec`` asks for one. Raises :class:`PenstockError` if a process cannot start, or if the
-    gateway or the dispatcher dies.
+    ``reserved`` is bound to the address (:func:`penstock.serve.listeners.reserved`), ``grpc`` to that of gRPC.
+    ``hosts``: where the plan's hosts come from; without it, all workers are on this host.
+    ``standby``: keep a second dispatcher ready. ``replan_after_us``: if devices or hosts are lost for so long, switch
+    to a plan without them. ``follow``: a ladder of plans to follow the load with; ``spec`` is of one of them. The log
+    says the URL once all workers are up. ``folder``, the run's, is removed. Raises :class:`PenstockError` if a process
+    cannot start.
     """
     try:
         write_spec(spec, folder)
-        engine = LocalEngine(spec, folder, listener, note)
+        write_listeners(Listeners(address_of(reserved), None if grpc is None else address_of(grpc)), folder)
+        if spec.rows is not None:
+            note_epoch(spec, Path(spec.rows))
+        many = None if hosts is None else ManyHosts(folder, hosts, _log.warning)
+        keeper = None if many is None else many.keeper
+        try:
+            engine = LocalEngine(
+                spec,
+                folder,
+                gateways=gateways,
+                standby=standby,
+                replan_after_us=replan_after_us,
+                scaling=None if follow is None else _scaling(follow, spec, folder),
+                keeper=keeper,
+            )
+        except BaseException:
+            if many is not None:
+                many.close()
+            raise
         try:
             if engine.start():
-                on_ready(url_of(listener))
+                if grpc is not None:
+                    _log.info("grpc: %s", address_of(grpc).text)
+                _log.info("%s%s", READY, url_of(reserved, is_tls=spec.listen.tls_certificate is not None))
                 until_us = NEVER_US
                 if seconds is not None:
                     until_us = MonotonicClock().now_us() + us_from_seconds(seconds)
                 engine.run(until_us)
         finally:
             engine.stop()
-        return joined_record(spec, folder) if spec.keep_record else None
     finally:
-        listener.close()
+        reserved.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scaling(follow: LadderToFollow, spec: ServerSpec, folder: Path) -> LiveScaling:
+    return LiveScaling(follow, follow.rung_of(spec.plan), folder, lambda: read_counters(folder), _log.warning)

@@ -1,99 +1,210 @@
-"""A worker's process: the pieces of its pool on one share of a device. It takes batches in the order they come in,
-runs the piece that each asks for, and sends it straight to the next worker of its route, or back to the gateway."""
+"""The process of a worker: it holds the pieces of its pool on one share of a device.
+
+It takes batches in the order in which they come, runs the piece that each one needs, and sends it to the next worker of
+its route; after the last stage, each gateway gets its own rows. A thread receives, so that batches are gathered and
+pings are answered while another batch runs.
+"""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import final
 
 import msgspec
-import zmq
 
-from penstock.clock import MonotonicClock
+from penstock.clock import Clock
+from penstock.errors import BadInputError, DeviceLostError
 from penstock.serve.control import ControlLine, Ready, end_with_supervisor
+from penstock.serve.devices import is_poisoned
+from penstock.serve.executor.base import Executor
 from penstock.serve.executor.make import make_executors
-from penstock.serve.messages import BatchHeader, StageDone, StageFailed
+from penstock.serve.executor.shapes import check_shapes
+from penstock.serve.gather import Gather, Whole
+from penstock.serve.hosts.host_clock import clock_at
+from penstock.serve.messages import (
+    ALL_SHARES,
+    BatchHeader,
+    GatewayGone,
+    Ping,
+    Pong,
+    Share,
+    StageDone,
+    StageFailed,
+    StageTiming,
+    ToWorker,
+)
 from penstock.serve.protocol.infer import Tensor
-from penstock.serve.spec import read_spec
+from penstock.serve.spec import ServerSpec, StageSpec, TensorSpec, read_spec
 from penstock.serve.transport import (
-    WorkerLinks,
-    connect,
+    Group,
+    Link,
+    Links,
+    Parts,
+    Received,
+    Transport,
+    decoded,
     dispatcher_endpoint,
     gateway_endpoint,
-    listen,
-    read_tensors,
-    send,
-    tensor_frames,
+    open_transport,
+    read_groups,
     tensor_headers,
     worker_endpoint,
 )
-
-Arrived = tuple[int, list[zmq.Frame]]
+from penstock.units import US_PER_S
 
 PADDED_NICENESS = 10
-"""A padded worker has time to spare, and stands in for a device that would not take this machine's cores:
-it computes when the workers that are not held leave a core free."""
+"""A padded worker has time to spare, and stands for a device that would not use the cores of this machine. So it runs
+when the workers that are not slowed down leave a core free."""
+
+GATHER_US = 2 * US_PER_S
+"""How long a batch waits for a share of a gateway that is not known to be dead."""
 
 
-def run_worker(folder: Path, line: ControlLine, worker: int, life: int) -> None:
+def run_worker(folder: Path, line: ControlLine, epoch: int, worker: int, generation: int) -> None:
     """Serve batches until the supervisor ends it."""
-    running = _Worker(folder, worker)
-    endpoint = worker_endpoint(folder, worker, life)
-    inbox: queue.SimpleQueue[Arrived] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(endpoint, inbox, line), daemon=True).start()
+    spec = read_spec(folder, epoch)
+    transport = open_transport(spec.transport, f"worker {worker}", folder)
+    running = _Worker(spec, folder, worker, transport)
+    inbox = _Inbox(worker, running.clock)
+    endpoint = worker_endpoint(folder, worker, generation)
+    receiving = (transport, endpoint, folder, line, inbox.take)
+    threading.Thread(target=receive, args=receiving, daemon=True).start()
     end_with_supervisor(line)
     while True:
-        running.serve(*inbox.get())
+        queued_us, item = inbox.items.get()
+        if isinstance(item, GatewayGone):
+            running.forget(item.gateway)
+        else:
+            inbox.running_since_us = running.now_us()
+            running.serve(queued_us, item)
+            inbox.finished()
+        del item  # else the memory of this batch is held until another one comes
 
 
-def _receive(endpoint: str, inbox: queue.SimpleQueue[Arrived], line: ControlLine) -> None:
-    """Note when each batch comes in, also while another runs: a thread of its own."""
-    clock = MonotonicClock()
-    socket = listen(zmq.Context.instance(), endpoint)
-    line.send(Ready(endpoint))
+def receive(
+    transport: Transport,
+    endpoint: str,
+    folder: Path,
+    line: ControlLine,
+    take: Callable[[Link, Received], None],
+) -> None:
+    """Give ``take`` what comes to ``endpoint``, with a link to the dispatcher, for ever; say that the worker is ready.
+
+    A thread of its own: it answers pings while another one runs a batch. A link belongs to one thread, so this is not
+    the one on which batches are reported.
+    """
+    inbox = transport.listen(endpoint)
+    dispatcher = transport.connect(dispatcher_endpoint(folder))
+    line.send(Ready(inbox.endpoint))
     while True:
-        frames = socket.recv_multipart(copy=False)
-        inbox.put((clock.now_us(), frames))
+        inbox.wait()
+        for received in inbox.waiting():
+            take(dispatcher, received)
+            del received  # else the memory of the last batch is held until another one comes
+
+
+@final
+class _Inbox:
+    """What came and was not run yet. One thread receives, and another one takes :attr:`items`."""
+
+    def __init__(self, worker: int, clock: Clock) -> None:
+        self.items: queue.SimpleQueue[tuple[int, Whole[memoryview] | GatewayGone]] = queue.SimpleQueue()
+        self.running_since_us = -1
+        self._worker = worker
+        self._clock = clock
+        self._gather: Gather[memoryview] = Gather()
+        self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+        self._taken = 0
+        self._finished = 0
+
+    def finished(self) -> None:
+        """The batch that was taken last is done with."""
+        self.running_since_us = -1
+        self._finished += 1
+
+    def take(self, dispatcher: Link, received: Received) -> None:
+        message = decoded(self._decoder, received.head)
+        now_us = self._clock.now_us()
+        if isinstance(message, BatchHeader):
+            self._put(now_us, self._gather.add(now_us, message, list(received.frames)))
+        elif isinstance(message, GatewayGone):
+            for one in self._gather.without(message.gateway):
+                self._put(now_us, one)
+            self.items.put((now_us, message))
+        elif isinstance(message, Ping):
+            late = self._gather.older_than(now_us - GATHER_US)
+            self._fail(dispatcher, late, "a gateway did not send its share of the batch")
+            held = self._taken - self._finished + len(self._gather)
+            dispatcher.send(Pong(self._worker, held, self.running_since_us))
+
+    def _put(self, now_us: int, whole: Whole[memoryview] | None) -> None:
+        if whole is not None:
+            self._taken += 1
+            self.items.put((now_us, whole))
+
+    def _fail(self, dispatcher: Link, batches: Sequence[int], why: str) -> None:
+        for batch in batches:
+            dispatcher.send(StageFailed(batch, self._worker, f"{why}.", is_incomplete=True))
 
 
 @final
 class _Worker:
-    """The executors of the pieces and the sockets to the peers."""
+    """The executors of the pieces and the links to the peers."""
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        self._spec = spec = read_spec(folder)
+    def __init__(self, spec: ServerSpec, folder: Path, worker: int, transport: Transport) -> None:
+        self._spec = spec
         self._worker = worker
-        stages = [spec.stages[stage] for stage in spec.worker_stages[worker]]
-        # Kinds go by device class, so a worker has one.
+        stages = [spec.stages[stage] for stage in spec.stages_of(worker)]
+        self._device = spec.device_of(worker)
+        if self._device is not None:
+            self._device.check()
+        for stage in stages:
+            if stage.model_file is not None and not Path(stage.model_file).exists():
+                raise BadInputError(
+                    f"{stage.model_file}: the sub-model is gone. "
+                    f"The server wrote it when it started: start it again, and leave its run folder alone."
+                )
+        # The kind is chosen by device class, so all stages of a worker have the same.
         if stages[0].executor == "padded":
             os.nice(PADDED_NICENESS)
         self._executors = make_executors(stages)
-        self._clock = MonotonicClock()
-        self._decoder: msgspec.msgpack.Decoder[BatchHeader] = msgspec.msgpack.Decoder(BatchHeader)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._dispatcher = connect(context, dispatcher_endpoint(folder))
-        self._gateway = connect(context, gateway_endpoint(folder))
-        self._peers = WorkerLinks(context)
+        self.clock = clock_at(folder)
+        self._dispatcher = transport.connect(dispatcher_endpoint(folder))
+        self._onward = Onward(folder, transport)
 
-    def serve(self, queued_us: int, frames: Sequence[zmq.Frame]) -> None:
+    def now_us(self) -> int:
+        """The clock of the head."""
+        return self.clock.now_us()
+
+    def forget(self, gateway: int) -> None:
+        """``gateway`` is gone."""
+        self._onward.forget(gateway)
+
+    def serve(self, queued_us: int, batch: Whole[memoryview]) -> None:
         """Run one batch and pass it on; a failure of the executor fails the batch, not the worker."""
-        header = self._decoder.decode(frames[0].buffer)
-        start_us = self._clock.now_us()
+        header = batch.header
+        start_us = self.clock.now_us()
         try:
-            outputs = self._execute(header, frames)
+            groups = self._execute(header, batch.frames)
         except Exception as error:
             message = f"worker {self._worker} could not run the batch: {type(error).__name__}: {error}"
-            send(self._dispatcher, StageFailed(header.batch, self._worker, message))
+            self._dispatcher.send(StageFailed(header.batch, self._worker, message))
+            self._end_if_poisoned(error)
             return
-        end_us = self._clock.now_us()
-        self._pass_on(header, outputs, end_us, end_us - start_us)
-        send(
-            self._dispatcher,
+        end_us = self.clock.now_us()
+        transfer_us = queued_us - header.sent_us
+        if header.is_traced:
+            timing = StageTiming(self._worker, header.size, queued_us, start_us, end_us, transfer_us)
+            header = msgspec.structs.replace(header, timings=(*header.timings, timing))
+        outputs = self._spec.models[self._spec.stage_at(header.pipeline, header.stage).model].outputs
+        self._onward.pass_on(header, groups, outputs, end_us, end_us - start_us)
+        self._dispatcher.send(
             StageDone(
+                epoch=header.epoch,
                 batch=header.batch,
                 pipeline=header.pipeline,
                 stage=header.stage,
@@ -102,31 +213,129 @@ class _Worker:
                 queued_us=queued_us,
                 start_us=start_us,
                 end_us=end_us,
-                transfer_us=queued_us - header.sent_us,
+                transfer_us=transfer_us,
             ),
         )
 
-    def _execute(self, header: BatchHeader, frames: Sequence[zmq.Frame]) -> list[Tensor]:
-        stage = self._spec.stage_at(header.pipeline, header.stage)
-        inputs = {tensor.name: tensor for tensor in read_tensors(header, frames[1:])}
-        arrays = {name: tensor.array for name, tensor in inputs.items()}
-        computed = self._executors[stage.piece].run(arrays, header.size)
-        made = [Tensor(spec.name, spec.datatype, computed[spec.name]) for spec in stage.computed]
-        return made + [inputs[spec.name] for spec in stage.forwarded]
+    def _end_if_poisoned(self, error: Exception) -> None:
+        """Raise :class:`DeviceLostError` if no later batch can run here either: the process must start anew."""
+        if self._device is None:
+            return
+        why = self._device.why_lost()
+        if why is None and is_poisoned(error):
+            why = f"device {self._device.uuid} cannot be used by this process any more: {error}"
+        if why is not None:
+            raise DeviceLostError(why)
 
-    def _pass_on(self, header: BatchHeader, outputs: list[Tensor], now_us: int, compute_us: int) -> None:
-        stage = header.stage + 1
-        onward = BatchHeader(
-            batch=header.batch,
-            pipeline=header.pipeline,
-            route=header.route,
-            stage=stage,
-            size=header.size,
-            sent_us=now_us,
-            compute_us=header.compute_us + compute_us,
-            parts=(header.size,),
-            tensors=tensor_headers([outputs]),
-        )
-        is_last = stage == len(header.route)
-        socket = self._gateway if is_last else self._peers.to(header.route[stage])
-        send(socket, onward, tensor_frames([outputs]))
+    def _execute(self, header: BatchHeader, frames: Sequence[memoryview]) -> list[Group]:
+        if header.epoch != self._spec.epoch:
+            raise BadInputError(
+                f"batch {header.batch} is of epoch {header.epoch}, but this worker serves {self._spec.epoch}."
+            )
+        stage = self._spec.stage_at(header.pipeline, header.stage)
+        return run_groups(stage, self._executors[stage.piece], header, frames)
+
+
+def run_groups(
+    stage: StageSpec, executor: Executor, header: BatchHeader, frames: Sequence[memoryview]
+) -> list[Group]:
+    """Run the groups of a batch, one after the other. Raises :class:`BadInputError` if an output has a wrong shape."""
+    # What is sent on must not lie in memory that the next batch overwrites.
+    sent_on = {spec.name for spec in stage.forwarded}
+    groups = read_groups(
+        header, frames, lambda name, size: None if name in sent_on else executor.place(name, size)
+    )
+    return [Group(size, _run(stage, executor, tensors, size)) for size, tensors in groups]
+
+
+def _run(stage: StageSpec, executor: Executor, tensors: Sequence[Tensor], size: int) -> list[Tensor]:
+    """What leaves the stage: computed tensors, then forwarded ones."""
+    inputs = {tensor.name: tensor for tensor in tensors}
+    computed = executor.run({name: tensor.array for name, tensor in inputs.items()}, size)
+    check_shapes(stage, computed, size)
+    made = [Tensor(spec.name, spec.datatype, computed[spec.name]) for spec in stage.computed]
+    return made + [inputs[spec.name] for spec in stage.forwarded]
+
+
+@final
+class Onward:
+    """Where a batch goes after a stage: to the next worker, or in shares to the gateways."""
+
+    def __init__(self, folder: Path, transport: Transport) -> None:
+        self._folder = folder
+        self._workers = Links(transport)
+        self._gateways = Links(transport)
+        self._gone: set[int] = set()
+
+    def forget(self, gateway: int) -> None:
+        """``gateway`` is gone: what is meant for it is dropped from now on."""
+        self._gone.add(gateway)
+        self._gateways.close(gateway)
+
+    def pass_on(
+        self,
+        header: BatchHeader,
+        groups: Sequence[Group],
+        outputs: Sequence[TensorSpec],
+        now_us: int,
+        compute_us: int,
+    ) -> None:
+        """Send a batch that left a stage, with ``groups`` of all its samples. ``outputs`` are those of the model."""
+        if header.stage + 1 < len(header.route):
+            onward, tensors = next_message(header, groups, now_us, compute_us)
+            step = header.route[onward.stage]
+            self._workers.to(step.worker, step.endpoint).send_batch(onward, tensors)
+            return
+        for share, own in zip(header.shares, shares_of(groups, header.shares, outputs), strict=True):
+            if share.gateway not in self._gone:
+                part, tensors = next_message(header, own, now_us, compute_us, share)
+                endpoint = gateway_endpoint(self._folder, share.gateway)
+                self._gateways.to(share.gateway, endpoint).send_batch(part, tensors)
+
+
+def shares_of(
+    groups: Sequence[Group], shares: Sequence[Share], outputs: Sequence[TensorSpec]
+) -> list[list[Group]]:
+    """The groups of each share. The samples of the shares follow each other; a group may have samples of several."""
+    if len(shares) == 1:
+        return [list(groups)]
+    specs = {spec.name: spec for spec in outputs}
+    found: list[list[Group]] = []
+    rest = [(group, 0) for group in groups]
+    for share in shares:
+        own: list[Group] = []
+        wanted = share.rows
+        while wanted and rest:
+            group, first = rest.pop(0)
+            samples = min(wanted, group.size - first)
+            own.append(_part(group, first, samples, specs))
+            wanted -= samples
+            if first + samples < group.size:
+                rest.insert(0, (group, first + samples))
+        found.append(own)
+    return found
+
+
+def _part(group: Group, first: int, samples: int, specs: Mapping[str, TensorSpec]) -> Group:
+    if samples == group.size:
+        return group
+    parts = [Tensor(t.name, t.datatype, specs[t.name].part(t.array, first, samples)) for t in group.tensors]
+    return Group(samples, parts)
+
+
+def next_message(
+    header: BatchHeader, groups: Sequence[Group], now_us: int, compute_us: int, share: Share | None = None
+) -> tuple[BatchHeader, list[Parts]]:
+    """The batch of ``header`` after its stage, or one ``share`` of it: each group is one part."""
+    onward = msgspec.structs.replace(
+        header,
+        stage=header.stage + 1,
+        gateway=ALL_SHARES if share is None else share.gateway,
+        size=header.size if share is None else share.rows,
+        sent_us=now_us,
+        compute_us=header.compute_us + compute_us,
+        parts=tuple(group.size for group in groups),
+        tensors=tuple(one for group in groups for one in tensor_headers([group.tensors])),
+        groups=(1,) * len(groups) if len(groups) > 1 else (),
+    )
+    return onward, [[group.tensors] for group in groups]

@@ -1,1 +1,1 @@
-"""What would happen: a policy driven by simulated events, with the same record as a live run."""
+"""The simulator: it drives a policy with simulated events, and makes the same record as a live run."""

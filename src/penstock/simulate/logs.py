@@ -6,42 +6,61 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from penstock.arrays import I64
 from penstock.errors import BadInputError
 from penstock.record import Batches, Record, Requests
-from penstock.schedule.table import I64, DispatchTable
+from penstock.schedule.checks import checked_column
+from penstock.schedule.table import DispatchTable
 from penstock.simulate.world import BatchLog, RequestLog
 from penstock.traffic.arrivals import Arrivals
+from penstock.units import LATEST_US
 
 
 def make_request_log(table: DispatchTable, arrivals: Arrivals, model_names: Sequence[str]) -> RequestLog:
-    """The requests with their deadlines; :class:`BadInputError` for a model that the table does not have."""
+    """The requests with their deadlines.
+
+    Raises :class:`BadInputError` for columns that are not int64, for a model that the table does not have, and for
+    times that kernels cannot add up.
+    """
     if len(model_names) != table.n_models:
         raise BadInputError(
             f"model_names (={list(model_names)}) must name the table's {table.n_models} models."
         )
-    if len(arrivals) and int(arrivals.model.max()) >= table.n_models:
-        raise BadInputError(
-            f"arrivals: model (={int(arrivals.model.max())}) must be below {table.n_models}, the models of the plan."
-        )
-    slo_us = table.slo_us[arrivals.model] if arrivals.slo_us is None else arrivals.slo_us
+    checked_column("arrivals: model", arrivals.model, table.n_models - 1, "give models of the plan")
+    checked_column("arrivals: arrival_us", arrivals.arrival_us, LATEST_US, "count from the start of the run")
+    slo_us = table.slo_us if arrivals.slo_us is None else arrivals.slo_us
+    longest_us = LATEST_US - int(arrivals.arrival_us.max(initial=0))
+    checked_column("arrivals: slo_us", slo_us, longest_us, "shorten the SLO")
+    # In place: what these columns cost is mostly the pages of new arrays.
+    deadline_us = slo_us[arrivals.model] if arrivals.slo_us is None else slo_us.copy()
+    deadline_us += arrivals.arrival_us
     unknown = [_unknown(len(arrivals)) for _ in range(4)]
-    return RequestLog(arrivals.arrival_us, arrivals.model, arrivals.arrival_us + slo_us, *unknown)
+    return RequestLog(arrivals.arrival_us, arrivals.model, deadline_us, *unknown)
 
 
 def make_batch_log(rows: int, stages: int, rng: np.random.Generator | None) -> BatchLog:
-    """Room for ``rows`` batches; ``rng`` draws their noise, None for none."""
+    """Room for ``rows`` batches; ``rng`` draws their noise, None for none.
+
+    ``worker`` is -1 until a stage is written. The other columns hold anything until then.
+    """
     normal = np.zeros((0, stages)) if rng is None else rng.standard_normal((rows, stages))
     return BatchLog(
-        model=_unknown(rows),
-        pipeline=_unknown(rows),
-        size=_unknown(rows),
+        model=np.empty(rows, np.int64),
+        pipeline=np.empty(rows, np.int64),
+        size=np.empty(rows, np.int64),
         worker=_unknown((rows, stages)),
-        queued_us=_unknown((rows, stages)),
-        start_us=_unknown((rows, stages)),
-        end_us=_unknown((rows, stages)),
-        transfer_us=_unknown((rows, stages)),
+        queued_us=np.empty((rows, stages), np.int64),
+        start_us=np.empty((rows, stages), np.int64),
+        end_us=np.empty((rows, stages), np.int64),
+        transfer_us=np.empty((rows, stages), np.int64),
         normal=normal,
     )
+
+
+def rows_to_begin_with(table: DispatchTable, arrivals: Arrivals) -> int:
+    """Rows for as many batches as ``arrivals`` make at least if none is dropped: fewer would have to grow."""
+    # A power of two: the log doubles, and what it has room for beyond the run costs noise that nobody reads.
+    return max(1024, 1 << (len(arrivals) // int(table.pipeline_batch.max())).bit_length())
 
 
 def grow_batch_log(log: BatchLog, rng: np.random.Generator | None) -> BatchLog:
@@ -90,7 +109,10 @@ def _batches(table: DispatchTable, log: BatchLog, n_batches: int) -> Batches:
 
 
 def _within_model(table: DispatchTable, pipeline: I64, model: I64) -> I64:
-    return np.where(pipeline >= 0, pipeline - table.pipeline_first[model], -1)
+    """Global numbers of pipelines as numbers within their model; -1 stays -1."""
+    found = table.pipeline_offsets[model]
+    np.subtract(pipeline, found, out=found)
+    return np.maximum(found, -1, out=found)
 
 
 def _unknown(shape: int | tuple[int, int]) -> I64:

@@ -7,16 +7,15 @@ percentile are the profile's, with ``sigma = ln(p99 / median) / 2.326``. Batches
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import F64
+from penstock.errors import BadInputError
 from penstock.schedule.table import DispatchTable
-
-F64 = NDArray[np.float64]
 
 _Z99 = 2.3263478740408408
 """The 99th percentile of the standard normal."""
 _STREAM = 1
-"""Keeps the noise apart from traffic drawn with the same seed."""
+"""With this number, noise is independent of traffic that is drawn with the same seed."""
 
 
 def noise_sigma(table: DispatchTable, *, noise: bool) -> F64:
@@ -28,5 +27,10 @@ def noise_sigma(table: DispatchTable, *, noise: bool) -> F64:
 
 
 def noise_source(seed: int) -> np.random.Generator:
-    """The generator of the z values, row by row: one row a batch, one column a stage."""
+    """The generator of the z values, row by row: one row a batch, one column a stage.
+
+    Raises :class:`BadInputError` for a negative seed.
+    """
+    if seed < 0:
+        raise BadInputError(f"seed (={seed}) must be >= 0: choose another.")
     return np.random.default_rng((seed, _STREAM))

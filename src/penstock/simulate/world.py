@@ -1,9 +1,8 @@
-"""The simulated fleet: what really happens to a batch, as against what the policy predicted.
+"""The simulated fleet: what really happens to a batch, while the policy only predicts it.
 
-Workers serve batches in the order in which they were promised, and a transfer takes the first span that
-is free on both of its links, batches that were promised earlier going first. A batch's real times thus
-follow at its dispatch from what its resources hold, and no event is needed on the way; without noise
-they equal the prediction.
+Workers serve batches in the order in which they were promised. A transfer takes the first span that is free on both of
+its links, and batches that were promised earlier go first. So the real times of a batch are known at its dispatch, from
+what was promised before, and no event is needed on its way. Without noise they equal the prediction.
 """
 
 # mypy: disable-error-code=no-any-return
@@ -13,18 +12,17 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from penstock.arrays import F64, I64
 from penstock.record import Outcome
 from penstock.schedule.kernel import NONE, inner
-from penstock.schedule.link_kernels import first_fit, hold
-from penstock.schedule.state import Actions, Facts, Reservations
-from penstock.schedule.table import I64
-from penstock.simulate.noise import F64
+from penstock.schedule.mechanism.link_kernels import first_fit, hold
+from penstock.schedule.state.arrays import Actions, Facts, Reservations
 
 _MET, _LATE = int(Outcome.MET), int(Outcome.LATE)
 
 
 class World(NamedTuple):
-    """``held``: when each resource is really free. ``sigma`` (stages, max batch + 1): the noise, 0 for none.
+    """``held``: when each worker and link is really free. ``sigma`` (stages, max batch + 1): the noise, 0 for none.
 
     ``dispatch_us``: from a decision to the start on an idle worker. ``overhead_us``: added to each request.
     """
@@ -36,7 +34,7 @@ class World(NamedTuple):
 
 
 class RequestLog(NamedTuple):
-    """One row a request, in order of arrival; -1 where nothing is known yet. ``pipeline`` is global."""
+    """One row for each request, in order of arrival; -1 if a value is not known yet. ``pipeline`` is global."""
 
     arrival_us: I64
     model: I64
@@ -48,9 +46,9 @@ class RequestLog(NamedTuple):
 
 
 class BatchLog(NamedTuple):
-    """One row a batch, and per stage one column; ``worker`` is -1 past the last stage, ``pipeline`` global.
+    """One row for each batch, one column for each stage; ``worker`` is -1 after the last stage, ``pipeline`` global.
 
-    ``normal`` holds the standard normals that make the noise, drawn beforehand.
+    ``normal`` has the standard normal values that make the noise; they are drawn in advance.
     """
 
     model: I64
@@ -68,15 +66,15 @@ class BatchLog(NamedTuple):
 def execute(
     facts: Facts, world: World, log: BatchLog, action: Actions, requests: RequestLog, now_us: int
 ) -> None:
-    """Run the batch in row 0 of ``action``: its times on workers and links, and its requests' ends."""
+    """Run the batch in row 0 of ``action``: write its times on workers and links, and the ends of its requests."""
     pipeline, batch, size = action.head[0, 2], action.head[0, 3], action.head[0, 4]
     log.model[batch] = action.head[0, 1]
     log.pipeline[batch] = pipeline
     log.size[batch] = size
-    first = facts.stage_first[pipeline]
+    first = facts.stage_offsets[pipeline]
     ready_us = now_us + world.dispatch_us
     sender = NONE
-    for column in range(facts.stage_first[pipeline + 1] - first):
+    for column in range(facts.stage_offsets[pipeline + 1] - first):
         worker = action.worker[0, column]
         log.worker[batch, column] = worker
         ready_us = _receive(facts, world.held, log, batch, column, first + column, sender, ready_us, now_us)

@@ -13,6 +13,10 @@ KNOWN = MappingProxyType(
         "diurnal": "diurnal:amplitude=0.5,period=86400",
         "counts": "counts:FILE",
         "trace": "trace:FILE,scale=superpose",
+        "gaps": "gaps:FILE",
+        "cameras": "cameras:fps=30,jitter=0.002",
+        "streams": "streams:FILE",
+        "generator": "generator:BUNDLE,hour=10",
     }
 )
 """Process names, each with an example."""

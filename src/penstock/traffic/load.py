@@ -18,10 +18,12 @@ from penstock.traffic.formats import (
     mooncake,
     per_second,
     plain,
+    prometheus,
+    prometheus_csv,
 )
 from penstock.traffic.formats.counting import Series
 from penstock.traffic.formats.lines import read_header, read_lines
-from penstock.traffic.modulated import SteppedShape
+from penstock.traffic.processes.modulated import SteppedShape
 from penstock.traffic.suggest import suggest
 from penstock.traffic.trace import Trace
 from penstock.units import US_PER_S
@@ -38,18 +40,37 @@ class Times:
 
 @dataclass(frozen=True)
 class Counts:
-    """A format that counts arrivals in intervals of ``bin_s``."""
+    """A format that counts arrivals in intervals of ``bin_s``, which may depend on the file."""
 
     header: str
     matches: Callable[[list[str]], bool]
     read: Callable[[Path], Iterator[Series]]
-    bin_s: int
+    bin_s: int | Callable[[Path], int]
+    interval_may_differ: bool = False
+    """Whether a file may count by another interval than ``bin_s``, which it does not state."""
+
+    def interval_s(self, path: Path) -> int:
+        """How long each count of ``path`` lasts."""
+        return self.bin_s(path) if callable(self.bin_s) else self.bin_s
 
 
 FORMATS: Mapping[str, Times | Counts] = MappingProxyType(
     {
-        "csv": Times("time_us|time_s[,stream][,class][,type|model]", plain.matches, plain.load),
-        "counts": Counts("[second,]count", per_second.matches, per_second.read_series, per_second.BIN_S),
+        # Before csv, which takes every header with a column "time".
+        "prometheus-csv": Counts(
+            "Time,SERIES,... or timestamp,value[,LABEL,...]",
+            prometheus_csv.matches,
+            prometheus_csv.read_series,
+            prometheus_csv.step_s,
+        ),
+        "csv": Times("time_us|time_s|time[,stream][,class][,type|model]", plain.matches, plain.load),
+        "counts": Counts(
+            "[second,]count",
+            per_second.matches,
+            per_second.read_series,
+            per_second.BIN_S,
+            interval_may_differ=True,
+        ),
         "azure-llm": Times("TIMESTAMP,...", azure_llm.matches, azure_llm.load),
         "azure-functions-2021": Times(
             "app,func,end_timestamp,duration", azure_functions_2021.matches, azure_functions_2021.load
@@ -60,35 +81,70 @@ FORMATS: Mapping[str, Times | Counts] = MappingProxyType(
             azure_functions_2019.read_series,
             azure_functions_2019.BIN_S,
         ),
+        "prometheus": Counts(
+            '{"status":"success","data":{"resultType":"matrix",...',
+            prometheus.matches,
+            prometheus.read_series,
+            prometheus.step_s,
+        ),
         "mooncake": Times('{"timestamp": ...}', mooncake.matches, mooncake.load),
     }
 )
 """Formats by name."""
 
 
-def load_trace(path: Path, *, format_name: str | None = None, seed: int = 0) -> Trace:
+def load_trace(
+    path: Path, *, format_name: str | None = None, seed: int = 0, interval_s: int | None = None
+) -> Trace:
     """The trace in ``path``, its format known by the header unless given.
 
-    Files are read in chunks: memory is that of the result. A format that only counts gets times drawn from ``seed``,
-    uniform in each interval; the same file and seed give the same trace. Raises :class:`BadInputError` with line,
-    value, rule and fix.
+    Files are read in chunks: the memory needed is that of the result. A format that only counts gets times drawn from
+    ``seed``, uniform in each interval; the same file and seed give the same trace. ``interval_s`` as in
+    :func:`load_shape`. Raises :class:`BadInputError` with line, value, rule and fix.
     """
     found = _format(path, format_name)
     if isinstance(found, Times):
+        _refuse_interval(path, interval_s)
         return found.load(path)
-    return counting.trace(path, found.read(path), found.bin_s, np.random.default_rng(seed))
+    return counting.trace(path, *_counted(path, found, interval_s), np.random.default_rng(seed))
 
 
-def load_shape(path: Path, *, format_name: str | None = None, start_s: float | None = None) -> SteppedShape:
+def load_shape(
+    path: Path, *, format_name: str | None = None, start_s: float | None = None, interval_s: int | None = None
+) -> SteppedShape:
     """The counts in ``path`` as an arrival process of that shape; a trace of times is counted by the second.
 
-    Raises :class:`BadInputError` as :func:`load_trace` does.
+    ``interval_s``: how long each count lasts, if the file does not say it (default: a second). Raises
+    :class:`BadInputError` as :func:`load_trace` does.
     """
     found = _format(path, format_name)
     if isinstance(found, Counts):
-        return counting.shape(path, found.read(path), found.bin_s, start_s)
+        return counting.shape(path, *_counted(path, found, interval_s), start_s)
+    _refuse_interval(path, interval_s)
     counts = np.bincount(found.load(path).time_us // US_PER_S)
     return SteppedShape(counts.astype(np.float64), 1.0, start_s)
+
+
+def _counted(path: Path, found: Counts, interval_s: int | None) -> tuple[Iterator[Series], int]:
+    """The series of ``path``, and the seconds that each count lasts."""
+    series, own_s = found.read(path), found.interval_s(path)
+    if interval_s is None:
+        return series, own_s
+    if not found.interval_may_differ:
+        raise BadInputError(
+            f"{path}: states that its counts last {own_s} s each, so interval does not apply. Leave it out."
+        )
+    if read_header(path)[0] == "second":
+        # The seconds are stated, and each count is of all that follow until the next.
+        series = (counting.coarser(one, interval_s) for one in series)
+    return series, interval_s
+
+
+def _refuse_interval(path: Path, interval_s: int | None) -> None:
+    if interval_s is not None:
+        raise BadInputError(
+            f"{path}: has the time of every arrival, so interval does not apply. Leave it out."
+        )
 
 
 def _format(path: Path, name: str | None) -> Times | Counts:
@@ -106,7 +162,7 @@ def _format(path: Path, name: str | None) -> Times | Counts:
 
 
 def _first_row(path: Path) -> list[str]:
-    """The first row; of JSON the first line whole, whose quotes are not those of CSV."""
+    """The first row. Of JSON it is the whole first line, because its quotes are not those of CSV."""
     line = next(read_lines(path), "").strip()
     return [line] if line.startswith("{") else read_header(path)
 

@@ -1,4 +1,4 @@
-"""The text of an arrival process, taken apart: ``NAME``, ``NAME:key=value,...``, ``NAME:FILE,key=value,...``.
+"""The text of an arrival process, split into its parts: ``NAME``, ``NAME:key=value,...``, ``NAME:FILE,key=value,...``.
 
 FILE ends at the first comma; in single or double quotes it may hold commas (and ``=``): ``trace:"a,b.csv",scale=fold``.
 """

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import ArrivalProcess
-from penstock.traffic.diurnal import check_diurnal, diurnal
+from penstock.traffic.arrivals import ArrivalProcess, ArrivalSource
 from penstock.traffic.known import KNOWN
 from penstock.traffic.load import FORMATS, load_shape, load_trace
-from penstock.traffic.modulated import SteppedShape
-from penstock.traffic.onoff import check_onoff, onoff
 from penstock.traffic.options import Options, split_spec
-from penstock.traffic.renewal import check_cv, cv_of_sigma, gamma, lognormal, poisson
-from penstock.traffic.replay import TraceReplay
+from penstock.traffic.processes.diurnal import check_diurnal, diurnal
+from penstock.traffic.processes.modulated import SteppedShape
+from penstock.traffic.processes.onoff import check_onoff, onoff
+from penstock.traffic.processes.renewal import check_cv, cv_of_sigma, gamma, lognormal, poisson
+from penstock.traffic.processes.replay import Route, Scale, TraceReplay
+from penstock.traffic.source.cameras import parse_cameras
+from penstock.traffic.source.empirical_gaps import EmpiricalGaps
+from penstock.traffic.source.source_spec import parse_generator, parse_streams
 from penstock.traffic.suggest import suggest
 
 DAY_S = 86_400.0
 LARGEST_SIGMA = 3.0
-"""A coefficient of variation of 90, just within what renewal processes take."""
+"""A coefficient of variation of 90, a little below the largest that renewal processes accept."""
 
 
-def parse_arrivals(spec: str, base: Path | None = None) -> ArrivalProcess:
-    """The process that ``spec`` names; ``docs/traffic.md`` lists them all.
+def parse_arrivals(spec: str, base: Path | None = None) -> ArrivalProcess | ArrivalSource:
+    """The process, or the source of several models' arrivals, that ``spec`` names; ``docs/traffic.md`` lists them all.
 
     A file is read here, once, however often the process is drawn afterwards; a relative path starts from ``base``
     (default: the working folder). Raises :class:`BadInputError` for an unknown name, key or value, with the known
     ones, and for a bad file.
     """
-    name, options = split_spec(spec, takes_file=("counts", "trace"))
+    name, options = split_spec(spec, takes_file=("counts", "trace", "gaps", "streams", "generator"))
     make = _MAKERS.get(name)
     if make is None:
         examples = " | ".join(KNOWN.values())
@@ -101,17 +106,41 @@ def _diurnal(options: Options, _: Path) -> ArrivalProcess:
 def _counts(options: Options, base: Path) -> ArrivalProcess:
     path, format_name = _file(options, base)
     start_s = options.start_s()
+    interval_s = _interval_s(options)
     options.finish()
-    return load_shape(path, format_name=format_name, start_s=start_s)
+    return load_shape(path, format_name=format_name, start_s=start_s, interval_s=interval_s)
 
 
 def _trace(options: Options, base: Path) -> ArrivalProcess:
     path, format_name = _file(options, base)
-    scale = options.choice("scale", ("superpose", "fold"))
+    scale = options.choice("scale", ("superpose", "fold", "none"))
+    models = options.choice("models", ("column", "all"))
     start_s = options.start_s()
+    interval_s = _interval_s(options)
+    options.finish()
+    trace = load_trace(path, format_name=format_name, interval_s=interval_s)
+    kind: Scale = "superpose" if scale is None else cast("Scale", scale)
+    route: Route | None = None if models is None else cast("Route", models)
+    return TraceReplay(trace, kind, start_s, route, str(path))
+
+
+def _interval_s(options: Options) -> int | None:
+    interval_s = options.number("interval")
+    if interval_s is None:
+        return None
+    if not (interval_s >= 1 and interval_s == math.floor(interval_s) and interval_s < math.inf):
+        raise options.error(f"interval (={interval_s:g}) must be a whole number of seconds, such as 60.")
+    return int(interval_s)
+
+
+def _gaps(options: Options, base: Path) -> ArrivalProcess:
+    path, format_name = _file(options, base)
     options.finish()
     trace = load_trace(path, format_name=format_name)
-    return TraceReplay(trace, "fold" if scale == "fold" else "superpose", start_s)
+    try:
+        return EmpiricalGaps.of(trace.time_us)
+    except BadInputError as error:
+        raise options.error(str(error)) from None
 
 
 def _file(options: Options, base: Path) -> tuple[Path, str | None]:
@@ -119,7 +148,7 @@ def _file(options: Options, base: Path) -> tuple[Path, str | None]:
     return base / options.file, options.choice("format", tuple(FORMATS))
 
 
-_MAKERS: dict[str, Callable[[Options, Path], ArrivalProcess]] = {
+_MAKERS: dict[str, Callable[[Options, Path], ArrivalProcess | ArrivalSource]] = {
     "poisson": _poisson,
     "gamma": _gamma,
     "lognormal": _lognormal,
@@ -127,4 +156,8 @@ _MAKERS: dict[str, Callable[[Options, Path], ArrivalProcess]] = {
     "diurnal": _diurnal,
     "counts": _counts,
     "trace": _trace,
+    "gaps": _gaps,
+    "cameras": parse_cameras,
+    "streams": parse_streams,
+    "generator": parse_generator,
 }

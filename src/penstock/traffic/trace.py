@@ -1,7 +1,7 @@
 """A recorded load: when requests came, from which stream, on a circle.
 
-A trace ends, a simulation may go on: the recording is closed to a circle of ``period_us``, after which it begins
-again. Its natural rate is the number of arrivals over the period.
+A simulation may be longer than a trace. So the recording is closed to a circle: after ``period_us`` it begins again.
+Its natural rate is the number of arrivals over the period.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import cached_property
 
 import numpy as np
 
+from penstock.arrays import I64
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import I64
 from penstock.units import US_PER_S
 
 MOST_ROWS = 100_000_000
-"""Of a trace: with its columns, and in the midst of being sorted, some gigabytes."""
+"""Of a trace. With its columns, and while it is being sorted, this takes some gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Labels:
 class Trace:
     """Arrivals in order of time, and what the file says of each; columns of one length, at least 1.
 
-    ``time_us`` lies in [0, ``period_us``). ``stream`` is whose request it was (a function, a user), ``class_`` a
-    group of streams (an application, a kind of device), ``type_`` what was asked for (a model, an event); None where
-    the format has no such column. Raises :class:`BadInputError` for times outside the period or out of order.
+    ``time_us`` lies in [0, ``period_us``). ``stream`` is whose request it was (a function, a user), ``class_`` a group
+    of streams (an application, a kind of device), ``type_`` what was asked for (a model, an event); None if the format
+    has no such column. Raises :class:`BadInputError` for times outside the period or out of order.
     """
 
     time_us: I64
@@ -72,7 +72,7 @@ class Trace:
 
     @cached_property
     def stream_sizes(self) -> I64:
-        """Arrivals of each stream, by code; of the one stream where the trace names none."""
+        """Arrivals of each stream, by code; of the one stream if the trace names none."""
         if self.stream is None:
             return np.array([len(self)], np.int64)
         return np.bincount(self.stream.codes, minlength=len(self.stream.names))
@@ -82,8 +82,8 @@ def closed_to_a_circle(time_us: I64, labels: Mapping[str, Labels]) -> Trace:
     """A trace of ``time_us`` in any order and from any origin: sorted, from 0 on, closed after the last arrival.
 
     Between the last arrival and the first of the next round lies the mean gap of *different* times, so that the seam
-    is like any other place, also where a coarse clock gives many arrivals the same time. ``labels`` are by the names
-    of :meth:`Trace.labels`. Raises :class:`BadInputError` unless there are at least two different times.
+    is like any other place, even if a coarse clock gives many arrivals the same time. ``labels`` are by the names of
+    :meth:`Trace.labels`. Raises :class:`BadInputError` unless there are at least two different times.
     """
     order = np.argsort(time_us, kind="stable")
     sorted_us = time_us[order] - time_us[order[0]] if len(order) else time_us

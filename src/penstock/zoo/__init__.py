@@ -1,12 +1,12 @@
 """Real architectures with seeded random weights, written in plain ONNX.
 
-Latency depends on the shape of a network, not on what it learned, so random weights profile, cut and
-serve like trained ones. Graphs are those of inference: no dropout, no auxiliary heads, no softmax, batch
-normalisation kept as operators of its own, as an exporter leaves it before constant folding.
+Latency depends on the shape of a network, not on what it learned. So models with random weights can be profiled, cut
+and served like trained ones. Graphs are those of inference: no dropout, no auxiliary heads, no softmax. Batch
+normalisation stays a separate operator, as an exporter leaves it before constant folding.
 
 Every model takes ``input``, float32 ``[batch, 3, size, size]`` with a symbolic batch. A classifier gives
-``logits [batch, classes]``; the detector gives ``class_logits_p3 .. p7`` and ``box_deltas_p3 .. p7``.
-Importing this package imports no onnx; :func:`build` does.
+``logits [batch, classes]``. The detector gives ``class_logits_p3 .. p7`` and ``box_deltas_p3 .. p7``.
+Importing this package does not import onnx, but :func:`build` does.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NAMES: tuple[str, ...] = tuple(CATALOGUE)
 def build(
     name: str, *, seed: int = 0, image_size: int | None = None, classes: int | None = None
 ) -> onnx.ModelProto:
-    """The model called ``name``, its weights drawn from ``seed``.
+    """The model called ``name``. Its weights are drawn from ``seed``.
 
-    ``image_size`` is the side of the square input in pixels and ``classes`` the number of classes; both
-    default to the architecture's own (see :data:`CATALOGUE`). Equal arguments give equal bytes under one
+    ``image_size`` is the side of the square input in pixels. ``classes`` is the number of classes. The defaults
+    are those of the architecture (see :data:`CATALOGUE`). Equal arguments give equal bytes with the same
     version of numpy.
 
     Raises :class:`BadInputError` for an unknown name, a negative seed, or a size out of range.

@@ -1,9 +1,9 @@
 """A small builder of ONNX graphs for convolutional networks.
 
-Each method appends one operator and returns the tensor it makes, with its shape known, so architectures
-read like their papers' tables. Invariants: every tensor is float32 ``[batch, ...]`` with a symbolic
-batch; an operator is named after its output tensor; every shape is recorded in the graph, so cuts can be
-weighed without shape inference. Names stay close to torchvision's modules.
+Each method adds one operator and returns the tensor that it makes, with a known shape. So architectures
+look like the tables of their papers. Invariants: every tensor is float32 ``[batch, ...]`` with a symbolic
+batch; an operator is named after its output tensor; every shape is recorded in the graph, so the size of a cut
+is known without shape inference. Names are similar to torchvision's modules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from penstock.zoo.parameters import ParameterStore
 
-# Opset 17 with IR 8 is what every onnxruntime since 1.12 (2022) loads.
+# Every onnxruntime since 1.12 (2022) loads opset 17 with IR 8.
 OPSET = 17
 IR_VERSION = 8
 
@@ -28,7 +28,7 @@ Pair = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named tensor; ``shape`` is of one sample: (channels, height, width) or (features,)."""
+    """A named tensor. ``shape`` is that of one sample: (channels, height, width) or (features,)."""
 
     name: str
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class Tensor:
 
 
 class NetworkBuilder:
-    """Builds one graph, operator by operator; :meth:`model` ends it."""
+    """Builds one graph, operator by operator. :meth:`model` ends it."""
 
     def __init__(self, name: str, seed: int) -> None:
         self._name = name
@@ -51,7 +51,7 @@ class NetworkBuilder:
         self._tensors: dict[str, Tensor] = {}
 
     def image(self, size: int) -> Tensor:
-        """The input: a colour image of ``size`` by ``size`` pixels, normalised to order one."""
+        """The input: a colour image of ``size`` by ``size`` pixels, normalised to values near one."""
         image = Tensor("input", (3, size, size))
         self._inputs.append(image)
         return image
@@ -70,9 +70,9 @@ class NetworkBuilder:
         gain: float = 2.0,
         parameters: str | None = None,
     ) -> Tensor:
-        """A convolution. ``gain`` is 2 before a rectifier, which halves the signal, and 1 elsewhere.
+        """A convolution. ``gain`` is 2 before a rectifier, because that halves the signal, and 1 elsewhere.
 
-        ``parameters`` names the weights where it is not ``name``: convolutions that give the same share them.
+        ``parameters`` names the weights if the name is not ``name``. Convolutions with the same name share weights.
         """
         owner = parameters or name
         rows, columns = _pair(kernel)
@@ -99,20 +99,20 @@ class NetworkBuilder:
         return self._append("Relu", [x.name], f"{x.name}.relu", x.shape)
 
     def relu6(self, x: Tensor) -> Tensor:
-        """The rectifier that saturates at 6."""
+        """The rectifier with a maximum of 6."""
         bounds = [self._parameters.constant("relu6.min", 0.0), self._parameters.constant("relu6.max", 6.0)]
         return self._append("Clip", [x.name, *bounds], f"{x.name}.relu6", x.shape)
 
     def max_pool(
         self, x: Tensor, kernel: int, stride: int, *, name: str, padding: int = 0, ceil: bool = False
     ) -> Tensor:
-        """Maximum over windows; ``ceil`` lets the last window hang over the edge."""
+        """Maximum over windows. ``ceil`` lets the last window extend beyond the edge."""
         shape = (x.channels, *_slide(x, kernel, stride, padding, ceil=ceil))
         window = _window(kernel, stride, padding)
         return self._append("MaxPool", [x.name], name, shape, ceil_mode=int(ceil), **window)
 
     def average_pool(self, x: Tensor, kernel: int, stride: int, *, name: str, padding: int = 0) -> Tensor:
-        """Mean over windows; padding counts as zeros, as in the reference implementations."""
+        """Mean over windows. Padding counts as zeros, as in the reference implementations."""
         shape = (x.channels, *_slide(x, kernel, stride, padding))
         window = _window(kernel, stride, padding)
         return self._append("AveragePool", [x.name], name, shape, count_include_pad=1, **window)
@@ -122,11 +122,11 @@ class NetworkBuilder:
         return self._append("GlobalAveragePool", [x.name], name, (x.channels, 1, 1))
 
     def flatten(self, x: Tensor, *, name: str = "flatten") -> Tensor:
-        """All axes but the batch in one."""
+        """All axes except the batch, merged into one."""
         return self._append("Flatten", [x.name], name, (math.prod(x.shape),), axis=1)
 
     def linear(self, x: Tensor, features: int, *, name: str, parameters: str | None = None) -> Tensor:
-        """A fully connected layer with bias; ``parameters`` as in :meth:`conv`."""
+        """A fully connected layer with bias. ``parameters`` as in :meth:`conv`."""
         owner = parameters or name
         weight = self._parameters.weight(f"{owner}.weight", (features, x.channels), 1.0)
         bias = self._parameters.bias(f"{owner}.bias", features)
@@ -138,7 +138,7 @@ class NetworkBuilder:
         return self._append("Add", [x.name, y.name], name, x.shape)
 
     def concat(self, parts: Sequence[Tensor], *, name: str) -> Tensor:
-        """Maps of one size, side by side along the channels."""
+        """Maps of one size, joined along the channels."""
         assert len({part.shape[1:] for part in parts}) == 1, f"{name}: {parts}"
         shape = (sum(part.channels for part in parts), *parts[0].shape[1:])
         return self._append("Concat", [part.name for part in parts], name, shape, axis=1)
@@ -195,7 +195,7 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 
 def _window(kernel: Pair, stride: int, padding: Pair) -> dict[str, list[int]]:
-    """The attributes of a sliding window; pads are (top, left, bottom, right)."""
+    """The attributes of a sliding window. Pads are (top, left, bottom, right)."""
     return {
         "kernel_shape": [*_pair(kernel)],
         "strides": [stride, stride],
@@ -204,7 +204,7 @@ def _window(kernel: Pair, stride: int, padding: Pair) -> dict[str, list[int]]:
 
 
 def _slide(x: Tensor, kernel: Pair, stride: int, padding: Pair, *, ceil: bool = False) -> tuple[int, int]:
-    """Height and width of what a sliding window makes of ``x``."""
+    """Height and width of the result of a sliding window over ``x``."""
     rounded = math.ceil if ceil else math.floor
     height, width = (
         rounded((extent + 2 * pad - reach) / stride) + 1

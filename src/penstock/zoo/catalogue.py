@@ -1,9 +1,10 @@
-"""The table of architectures: what exists, its size, and the images it takes. Imports nothing heavy."""
+"""The table of architectures: their names, their sizes, and the images they take. It imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 
 from penstock.errors import BadInputError
@@ -17,9 +18,9 @@ class Architecture:
     """One architecture of the zoo.
 
     ``module`` is the file of :mod:`penstock.zoo` with a function named ``name``. ``parameters`` is the
-    published count of learned values at the default ``classes``: torchvision's, without auxiliary heads,
-    and for the detector without the backbone's batch normalisation, which is frozen there. Images are
-    square, of ``image_size`` pixels unless asked otherwise: at least ``smallest_image_size``, at most
+    published number of learned values with the default ``classes``. It is torchvision's number, without auxiliary
+    heads. For the detector it is without the backbone's batch normalisation, which is frozen there. Images are
+    square and have ``image_size`` pixels by default: at least ``smallest_image_size``, at most
     ``LARGEST_IMAGE_SIZE``, and a multiple of ``image_size_step``.
     """
 
@@ -55,7 +56,7 @@ _TABLE = (
     Architecture("densenet121", "densenet", 7_978_856),
     Architecture("googlenet", "googlenet", 6_624_904),
     Architecture("inception_v3", "inception", 23_834_568, image_size=299, smallest_image_size=75),
-    # 320 rather than the usual 800: a single image then takes well under a second on two CPU cores.
+    # 320 instead of the usual 800: then a single image takes clearly less than a second on two CPU cores.
     Architecture(
         "retinanet_resnet50_fpn",
         "retinanet",
@@ -72,7 +73,11 @@ CATALOGUE: Mapping[str, Architecture] = MappingProxyType({entry.name: entry for 
 
 
 def find(name: str) -> Architecture:
-    """The architecture called ``name``; :class:`BadInputError` lists the names if there is none."""
+    """The architecture called ``name``. :class:`BadInputError` lists the names if there is none."""
     if name not in CATALOGUE:
-        raise BadInputError(f"model {name!r} is not in the zoo. Choose one of: {', '.join(CATALOGUE)}.")
+        near = get_close_matches(name, CATALOGUE, n=2)
+        meant = f"Did you mean {' or '.join(near)}? " if near else ""
+        raise BadInputError(
+            f"model {name!r} is unknown: it is not in the zoo. {meant}The zoo has {', '.join(CATALOGUE)}."
+        )
     return CATALOGUE[name]

@@ -1,7 +1,7 @@
 """DenseNet: Huang et al., "Densely Connected Convolutional Networks" (arXiv:1608.06993), table 1.
 
-Each layer reads every earlier output of its block, so any cut inside a block carries many tensors: the
-hard case for pipelines. The variant is DenseNet-BC (section 3: bottleneck layers, compression 0.5).
+Each layer reads every earlier output of its block. So any cut inside a block has to transfer many tensors, which is
+the hard case for pipelines. The variant is DenseNet-BC (section 3: bottleneck layers, compression 0.5).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def densenet121(network: NetworkBuilder, image: Tensor, classes: int) -> tuple[T
 
 
 def _dense_block(network: NetworkBuilder, x: Tensor, layers: int, name: str) -> Tensor:
-    """Layers that each add ``GROWTH`` channels to all that came before."""
+    """Layers that each add ``GROWTH`` channels to all earlier ones."""
     parts = [x]
     for number in range(1, layers + 1):
         parts.append(_dense_layer(network, x, f"{name}.denselayer{number}"))
@@ -41,7 +41,7 @@ def _dense_layer(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
 
 
 def _transition(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
-    """Half the channels, half the height and width."""
+    """Halve the channels, the height and the width."""
     x = _norm_relu(network, x, f"{name}.norm")
     x = network.conv(x, x.channels // 2, 1, name=f"{name}.conv")
     return network.average_pool(x, 2, 2, name=f"{name}.pool")

@@ -1,8 +1,8 @@
 """GoogLeNet: Szegedy et al., "Going Deeper with Convolutions" (arXiv:1409.4842), table 1 and figure 2(b).
 
-As in torchvision: batch normalisation after every convolution in place of local response normalisation,
-and 3x3 filters in the path that the paper calls 5x5. The auxiliary classifiers (section 5) act in training
-only and are left out.
+As in torchvision, batch normalisation follows every convolution and replaces local response normalisation.
+The path that the paper calls 5x5 has 3x3 filters. The auxiliary classifiers (section 5) are used only in
+training, so they are left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from penstock.zoo.builder import NetworkBuilder, Pair, Tensor
 EPSILON = 1e-3
 
 # Columns of the paper's table 1: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool projection. The modules
-# of one stage stand together; the value before them is the kernel of the pooling that leads in.
+# of one stage are together. The value before them is the kernel of the pooling before the stage.
 STAGES: tuple[tuple[int, dict[str, tuple[int, ...]]], ...] = (
     (3, {"3a": (64, 96, 128, 16, 32, 32), "3b": (128, 128, 192, 32, 96, 64)}),
     (
@@ -25,7 +25,7 @@ STAGES: tuple[tuple[int, dict[str, tuple[int, ...]]], ...] = (
             "4e": (256, 160, 320, 32, 128, 128),
         },
     ),
-    # The paper pools 3x3 here too; the reference implementation 2x2.
+    # The paper pools 3x3 here too, but the reference implementation pools 2x2.
     (2, {"5a": (256, 160, 320, 32, 128, 128), "5b": (384, 192, 384, 48, 128, 128)}),
 )
 
@@ -44,7 +44,7 @@ def googlenet(network: NetworkBuilder, image: Tensor, classes: int) -> tuple[Ten
 
 
 def _inception(network: NetworkBuilder, x: Tensor, widths: tuple[int, ...], name: str) -> Tensor:
-    """Four paths side by side (the paper's figure 2(b))."""
+    """Four parallel paths (the paper's figure 2(b))."""
     one, three_reduce, three, five_reduce, five, projection = widths
     narrow = conv_norm_relu(network, x, one, 1, f"{name}.branch1")
     middle = conv_norm_relu(network, x, three_reduce, 1, f"{name}.branch2.0")

@@ -1,7 +1,7 @@
 """Inception v3: Szegedy et al., "Rethinking the Inception Architecture" (arXiv:1512.00567), table 1.
 
 Module letters and widths are torchvision's, which follow the authors' release. The auxiliary classifier
-(section 4) acts in training only and is left out.
+(section 4) is used only in training, so it is left out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _module_a(network: NetworkBuilder, x: Tensor, pool_width: int, name: str) ->
 
 
 def _module_b(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
-    """Halves the map by convolutions and pooling side by side (the paper's figure 10)."""
+    """Halve the map by convolutions and a parallel pooling (the paper's figure 10)."""
     three = conv_norm_relu(network, x, 384, 3, f"{name}.branch3x3", stride=2)
     double = _double_3x3(network, x, name, last_stride=2)
     pool = network.max_pool(x, 3, 2, name=f"{name}.branch_pool")
@@ -61,7 +61,7 @@ def _module_b(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
 
 
 def _double_3x3(network: NetworkBuilder, x: Tensor, name: str, last_stride: int) -> Tensor:
-    """Two 3x3 convolutions; the one that halves the map has no padding."""
+    """Two 3x3 convolutions. The one that halves the map has no padding."""
     x = conv_norm_relu(network, x, 64, 1, f"{name}.branch3x3dbl_1")
     x = conv_norm_relu(network, x, 96, 3, f"{name}.branch3x3dbl_2", padding=1)
     padding = 1 if last_stride == 1 else 0
@@ -84,7 +84,7 @@ def _module_c(network: NetworkBuilder, x: Tensor, width: int, name: str) -> Tens
 
 
 def _module_d(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
-    """Halves the map a second time."""
+    """Halve the map a second time."""
     three = conv_norm_relu(network, x, 192, 1, f"{name}.branch3x3_1")
     three = conv_norm_relu(network, three, 320, 3, f"{name}.branch3x3_2", stride=2)
     seven = conv_norm_relu(network, x, 192, 1, f"{name}.branch7x7x3_1")
@@ -108,7 +108,7 @@ def _module_e(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
 
 
 def _fork(network: NetworkBuilder, x: Tensor, name: str) -> Tensor:
-    """A 1x3 and a 3x1 bank side by side."""
+    """A 1x3 and a 3x1 bank in parallel."""
     row = _line(network, x, 384, ROW_3, f"{name}a")
     column = _line(network, x, 384, COLUMN_3, f"{name}b")
     return network.concat([row, column], name=f"{name}.concat")

@@ -32,7 +32,7 @@ def mobilenet_v2(network: NetworkBuilder, image: Tensor, classes: int) -> tuple[
 def _inverted_residual(
     network: NetworkBuilder, x: Tensor, channels: int, stride: int, expansion: int, name: str
 ) -> Tensor:
-    """Widen, filter each channel alone, narrow without a rectifier (the paper's table 1)."""
+    """Widen, filter each channel separately, and narrow without a rectifier (the paper's table 1)."""
     hidden = expansion * x.channels
     y = x
     if expansion > 1:

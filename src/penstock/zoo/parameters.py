@@ -1,8 +1,8 @@
-"""Seeded parameters of a network: drawn once, in the order of the graph, from one generator.
+"""Seeded parameters of a network. One generator draws them once, in the order of the graph.
 
-Scales are chosen so that signals stay finite and of order one through the deepest model, without any
-training: weights by He et al., "Delving Deep into Rectifiers" (arXiv:1502.01852), section 2.2, and
-batch-normalisation statistics near those of a normalised signal.
+Scales are chosen so that signals stay finite and near one through the deepest model, without any
+training. Weights are those of He et al., "Delving Deep into Rectifiers" (arXiv:1502.01852), section 2.2.
+Batch-normalisation statistics are near those of a normalised signal.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from onnx import numpy_helper
 Values = NDArray[np.float32]
 
 # Operand positions that hold learned values. A batch normalisation's running mean and variance
-# (3 and 4) are measured, not learned: published counts leave them out.
+# (3 and 4) are measured, not learned, so published counts leave them out.
 _LEARNED = {"Conv": (1, 2), "Gemm": (1, 2), "BatchNormalization": (1, 2)}
 
 
 class ParameterStore:
     """The initializers of one graph, by name.
 
-    Asking again for a name gives the same values, which is how layers share weights; asking for it with
-    another shape is a fault of the caller.
+    A second request for a name gives the same values. In this way layers share weights. If the second request
+    has another shape, that is an error of the caller.
     """
 
     def __init__(self, seed: int) -> None:
@@ -34,7 +34,7 @@ class ParameterStore:
         self.initializers: list[onnx.TensorProto] = []
 
     def weight(self, name: str, shape: tuple[int, ...], gain: float) -> str:
-        """Normal values of variance ``gain / fan-in``; the fan-in is the product of all but ``shape[0]``."""
+        """Normal values of variance ``gain / fan-in``. The fan-in is the product of all but ``shape[0]``."""
         deviation = np.float32(np.sqrt(gain / np.prod(shape[1:])))
         return self._once(name, shape, lambda: self._normal(shape) * deviation)
 
@@ -73,7 +73,7 @@ class ParameterStore:
 def parameter_count(model: onnx.ModelProto) -> int:
     """Learned values in ``model``: weights and biases of Conv, Gemm and BatchNormalization.
 
-    Shared ones count once; running statistics and constants do not count.
+    Shared values count once. Running statistics and constants do not count.
     """
     sizes = {each.name: int(np.prod(each.dims, dtype=np.int64)) for each in model.graph.initializer}
     learned = {

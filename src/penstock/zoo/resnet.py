@@ -1,7 +1,7 @@
 """Residual networks: He et al., "Deep Residual Learning for Image Recognition" (arXiv:1512.03385), table 1.
 
-As in torchvision, a bottleneck that halves the map does so in its 3x3 convolution, not in its first 1x1
-as in the paper ("ResNet v1.5"); shortcuts that change shape are projections (option B of section 3.3).
+A bottleneck that halves the map does so in its 3x3 convolution, as in torchvision ("ResNet v1.5"). In the paper it is
+the first 1x1 convolution. Shortcuts that change shape are projections (option B of section 3.3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STAGES_34_AND_50 = (3, 4, 6, 3)
 BOTTLENECK_EXPANSION = 4
 
 # A branch adds this share of its deviation to the shortcut. Trained networks often start from 0 (Goyal
-# et al., arXiv:1706.02677, section 5.1); 1 would double the variance in each of up to 16 blocks.
+# et al., arXiv:1706.02677, section 5.1). 1 would double the variance in each of up to 16 blocks.
 BRANCH_SCALE = 0.3
 
 
@@ -43,7 +43,7 @@ def resnet50(network: NetworkBuilder, image: Tensor, classes: int) -> tuple[Tens
 def residual_stages(
     network: NetworkBuilder, image: Tensor, block: Block, depths: tuple[int, ...], prefix: str = ""
 ) -> list[Tensor]:
-    """The stem and the four stages; gives each stage's output, at strides 4, 8, 16 and 32."""
+    """The stem and the four stages. Returns each stage's output, at strides 4, 8, 16 and 32."""
     x = network.conv(image, 64, 7, name=f"{prefix}conv1", stride=2, padding=3)
     x = network.relu(network.batch_norm(x, name=f"{prefix}bn1"))
     x = network.max_pool(x, 3, 2, name=f"{prefix}maxpool", padding=1)
@@ -77,7 +77,7 @@ def bottleneck(network: NetworkBuilder, x: Tensor, width: int, stride: int, name
 
 
 def _join(network: NetworkBuilder, x: Tensor, branch: Tensor, stride: int, name: str) -> Tensor:
-    """The branch plus the shortcut, which is projected where the shape changes."""
+    """The branch plus the shortcut. If the shape changes, the shortcut is projected."""
     if x.shape != branch.shape:
         x = network.conv(x, branch.channels, 1, name=f"{name}.downsample.0", stride=stride, gain=1.0)
         x = network.batch_norm(x, name=f"{name}.downsample.1")

@@ -1,9 +1,9 @@
 """RetinaNet: Lin et al., "Focal Loss for Dense Object Detection" (arXiv:1708.02002), section 4.
 
 A ResNet-50, a feature pyramid over it (Lin et al., "Feature Pyramid Networks", arXiv:1612.03144,
-section 3) and two small heads whose weights are shared by all levels. Maps of the middle of the backbone
-are read again after its end, and there are ten outputs: the case that cuts of a chain do not cover.
-Decoding of boxes and suppression of overlaps are left to the client.
+section 3), and two small heads. All levels share the heads' weights. Maps from the middle of the backbone
+are read again after its end, and there are ten outputs. Cuts of a chain do not cover this case.
+The client decodes boxes and removes overlaps.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def retinanet_resnet50_fpn(network: NetworkBuilder, image: Tensor, classes: int)
 
 
 def _pyramid(network: NetworkBuilder, stages: Sequence[Tensor]) -> list[Tensor]:
-    """P3 to P5, built top-down from the backbone's C3 to C5; then P6 and P7 (section 4, footnote 2).
+    """P3 to P5, built from the backbone's C3 to C5, from the top down. Then P6 and P7 (section 4, footnote 2).
 
-    P6 is made from P5, as in torchvision; the paper makes it from C5.
+    P6 is made from P5, as in torchvision. The paper makes it from C5.
     """
     merged = [_lateral(network, stages[-1], 5)]
     for level, stage in ((4, stages[-2]), (3, stages[-3])):

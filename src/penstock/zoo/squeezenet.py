@@ -1,7 +1,7 @@
 """SqueezeNet 1.1: Iandola et al., "SqueezeNet" (arXiv:1602.07360), section 3 and figure 2.
 
 Version 1.1, from the authors' code release, has a 3x3 stem of 64 channels and pools earlier than the
-paper's table 1, for 2.4 times fewer operations. It has no batch normalisation.
+paper's table 1. So it needs 2.4 times fewer operations. It has no batch normalisation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FIRES = (
 
 
 def squeezenet1_1(network: NetworkBuilder, image: Tensor, classes: int) -> tuple[Tensor, ...]:
-    """SqueezeNet 1.1; its classifier is a convolution, averaged over the map."""
+    """SqueezeNet 1.1. Its classifier is a convolution, averaged over the map."""
     x = network.relu(network.conv(image, 64, 3, name="features.0", stride=2, bias=True))
     index = 2
     for group in FIRES:
@@ -31,7 +31,7 @@ def squeezenet1_1(network: NetworkBuilder, image: Tensor, classes: int) -> tuple
 
 
 def _fire(network: NetworkBuilder, x: Tensor, squeeze: int, expand: int, name: str) -> Tensor:
-    """Few 1x1 filters feed 1x1 and 3x3 filters side by side (the paper's section 3.2, figure 1)."""
+    """A few 1x1 filters feed parallel 1x1 and 3x3 filters (the paper's section 3.2, figure 1)."""
     x = network.relu(network.conv(x, squeeze, 1, name=f"{name}.squeeze", bias=True))
     narrow = network.relu(network.conv(x, expand, 1, name=f"{name}.expand1x1", bias=True))
     wide = network.relu(network.conv(x, expand, 3, name=f"{name}.expand3x3", padding=1, bias=True))

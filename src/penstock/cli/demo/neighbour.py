@@ -1,8 +1,8 @@
 """A busy neighbour: the machine is measured in the state in which it will serve.
 
-A worker alone on an idle machine has all its memory bandwidth and cache. In service the slow class's workers, the
-gateway and the load generator keep the other core about half busy; near saturation a profile that is
-a tenth too fast doubles the queue.
+A worker alone on an idle machine has all its memory bandwidth and cache. During service, the slow class's workers,
+the gateway and the load generator keep the other core about half busy. Near saturation, a profile that is
+10% too fast doubles the queue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.profile.session import open_session
+from penstock.profile.measuring.session import open_session
 from penstock.serve.worker import PADDED_NICENESS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def busy_neighbour(onnx_file: Path, shape: tuple[int, ...]) -> Iterator[None]:
-    """While inside, another process runs the model half of the time, on inputs of ``shape``."""
+    """Inside the context, another process runs the model half of the time, on inputs of ``shape``."""
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     process = context.Process(target=_keep_busy, args=(onnx_file, shape, stop), daemon=True)

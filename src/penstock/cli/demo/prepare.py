@@ -6,26 +6,26 @@ from pathlib import Path
 
 import yaml
 
+from penstock.cli.common.output import note
 from penstock.cli.demo import settings
 from penstock.cli.demo.neighbour import busy_neighbour
-from penstock.cli.output import note
 from penstock.files import write_text, write_whole
 from penstock.graph.cuts import boundary_bytes
-from penstock.graph.onnx_reader import OnnxModel, read_onnx
+from penstock.graph.reading.onnx_reader import OnnxModel, read_onnx
 from penstock.partition.prepartition import prepartition
 from penstock.profile.build import build_profile
-from penstock.profile.catalogue import device_spec
 from penstock.profile.emulate import derive_slower
-from penstock.profile.measure import measure
-from penstock.profile.predict import block_ratios, predict_operators
+from penstock.profile.measuring.measure import measure
+from penstock.profile.measuring.timing import Effort
+from penstock.profile.prediction.device_catalogue import device_spec
+from penstock.profile.prediction.predict import block_ratios, predict_operators
 from penstock.profile.store import save_profile
 from penstock.profile.table import Profile
-from penstock.profile.timing import Effort
 from penstock.zoo import build
 
 
 def prepare(folder: Path) -> Path:
-    """Write model, profile and scenario into ``folder``; the path of the scenario."""
+    """Write model, profile and scenario into ``folder``. Returns the path of the scenario."""
     onnx_file = folder / f"{settings.MODEL}.onnx"
     weights = build(settings.MODEL, seed=0).SerializeToString()
     write_whole(onnx_file, lambda made: made.write_bytes(weights))
@@ -39,7 +39,7 @@ def prepare(folder: Path) -> Path:
 
 
 def _profile(model: OnnxModel) -> Profile:
-    """Ten blocks, measured here as ``fast``; ``slow`` derived from it by the roofline, block by block."""
+    """Ten blocks, measured here as ``fast``. ``slow`` is derived from it by the roofline, block by block."""
     low, high = device_spec(settings.ROOFLINE_LOW), device_spec(settings.ROOFLINE_HIGH)
     costs = {spec.name: predict_operators(model.graph, spec) for spec in (low, high)}
     boundaries = prepartition(costs, boundary_bytes(model.graph)).solution

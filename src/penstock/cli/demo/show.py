@@ -1,13 +1,13 @@
-"""The demonstration's one table, and its report."""
+"""The table of the demonstration, and its report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from penstock.cli.common.output import print_table
 from penstock.cli.demo import settings
 from penstock.cli.demo.trial import Trial
-from penstock.cli.output import print_table
 from penstock.files import write_text
 from penstock.report.page import Contents, Run, render
 from penstock.report.summary import ModelSummary, summarise
@@ -16,7 +16,7 @@ COLUMNS = ("plan", "figure", "rate/s", "goodput/s", "attainment", "p50 ms", "p99
 
 
 def rows(trials: Sequence[Trial]) -> list[dict[str, str | float | None]]:
-    """The table as data: predicted, simulated and measured figures of each trial."""
+    """The table as data: predicted, simulated and measured values of each trial."""
     found: list[dict[str, str | float | None]] = []
     for trial in trials:
         found.append(_predicted(trial))
@@ -26,7 +26,7 @@ def rows(trials: Sequence[Trial]) -> list[dict[str, str | float | None]]:
 
 
 def _predicted(trial: Trial) -> dict[str, str | float | None]:
-    """What the plan alone says: the offered rate, and the latency of a request that never waits."""
+    """What the plan alone predicts: the offered rate, and the latency of a request that never waits."""
     model = trial.plan.models[0]
     fastest_us = min(
         sum(stage.inference_us + stage.transfer_us for stage in pipeline.stages)
@@ -56,7 +56,7 @@ def _row(label: str, figure: str, summary: ModelSummary) -> dict[str, str | floa
 
 
 def print_rows(found: Sequence[dict[str, str | float | None]]) -> None:
-    """The table for people; what a figure does not say is left blank."""
+    """Print the table for people. Unknown values are blank."""
     shown = [
         [
             str(row["plan"]),
@@ -84,9 +84,9 @@ def write_report(trials: Sequence[Trial], path: Path) -> None:
     overheads = ", ".join(f"{trial.overhead_us / 1e3:.2f} ms ({trial.label})" for trial in trials)
     notes = (
         f"{settings.MODEL} at {settings.LOAD:.0%} of each plan's rate for {settings.SERVE_SECONDS:.0f} s, Poisson "
-        f"arrivals. Class {settings.FAST} is this machine's CPU, one thread a worker; class {settings.SLOW} runs the "
-        f"same code and is held to a table that a {settings.ROOFLINE_LOW} against a {settings.ROOFLINE_HIGH} gives, "
-        f"block by block.",
+        f"arrivals. Class {settings.FAST} is this machine's CPU, one thread a worker. Class {settings.SLOW} runs the "
+        f"same code and is slowed down, block by block, to a table that follows from a {settings.ROOFLINE_LOW} "
+        f"compared with a {settings.ROOFLINE_HIGH}.",
         f"The simulation had the same arrivals, latencies drawn from the profile's median and 99th percentile, and "
         f"the cost of a request outside the workers, measured at a light load beforehand: {overheads}.",
     )

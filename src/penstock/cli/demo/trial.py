@@ -1,4 +1,4 @@
-"""One plan put to the test: served here under load, and simulated against the very same arrivals."""
+"""One plan in a test: it is served here under load, and simulated with exactly the same arrivals."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
+from penstock.cli.common.output import note
 from penstock.cli.demo import settings
-from penstock.cli.output import note
 from penstock.errors import PenstockError
-from penstock.plan.dispatch import dispatch_table
-from penstock.plan.plan import Plan
-from penstock.plan.planner import SearchLimits
-from penstock.plan.planners import PLANNERS
-from penstock.plan.scenario import load_profiles, load_scenario
-from penstock.plan.store import LoadedPlan, load_plan, save_plan
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.scenario import load_profiles, load_scenario
+from penstock.plan.documents.store import LoadedPlan, load_plan, save_plan
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planners.by_name import PLANNERS
 from penstock.record import Record, load_record, save_record
 from penstock.report.summary import ModelSummary, summarise
 from penstock.serve.load.openloop import run_load
-from penstock.serve.local import LocalServer
+from penstock.serve.local_server import LocalServer
 from penstock.serve.spec import DISPATCH_US
-from penstock.simulate.simulator import simulate
+from penstock.simulate.routed.routed_simulator import simulate
 from penstock.traffic.arrivals import Arrivals, draw_arrivals
-from penstock.traffic.renewal import poisson
+from penstock.traffic.processes.renewal import poisson
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A plan and what came of it. ``measured`` is the client's view; ``served`` the server's record of the same."""
+    """A plan and its results. ``measured`` is the client's record, ``served`` the server's, of the same load."""
 
     label: str
     plan: Plan
@@ -40,7 +40,7 @@ class Trial:
 
 
 def run_trial(label: str, planner: str, scenario_file: Path) -> Trial:
-    """Plan ``scenario_file`` with ``planner``, serve the plan, simulate it; files go beside the scenario."""
+    """Plan ``scenario_file`` with ``planner``, serve the plan and simulate it. Files go beside the scenario."""
     plan_file = scenario_file.parent / f"plan-{planner}.json"
     loaded = _plan(planner, scenario_file, plan_file)
     note(f"  {label}: planned {loaded.plan.models[0].rate_rps:.1f} requests/s; serving")
@@ -89,15 +89,15 @@ def _simulate(loaded: LoadedPlan, arrivals: Arrivals, overhead_us: int) -> Recor
 
 
 def _last(served: Record, count: int) -> Record:
-    """The last ``count`` requests: the trial's own, without those that calibrated it."""
+    """The last ``count`` requests: those of the trial, without those of the calibration."""
     return served.since(int(served.requests.arrival_us[-count]))
 
 
 def _calibrate(url: str, loaded: LoadedPlan) -> int:
-    """What a request costs outside the workers, in microseconds: the medians' difference at a light load.
+    """The time of a request outside the workers, in microseconds: the difference of medians at a light load.
 
-    The simulator knows the workers' and the links' time from the profile; parsing 600 KB of input and passing
-    it on is this machine's own cost, measured before the trial and not from it.
+    The simulator knows the workers' and the links' time from the profile. The time to parse and forward 600 KB of
+    input depends on this machine. It is measured before the trial, not from it.
     """
     light = _arrivals(loaded.plan, settings.CALIBRATE_LOAD, settings.CALIBRATE_SECONDS, seed=2)
     measured, simulated = _summary(_load(url, light)), _summary(_simulate(loaded, light, 0))

@@ -1,1 +1,1 @@
-"""Lower bounds: proofs that no partition can be faster than this, each method in its own file."""
+"""Lower bounds: proofs that no partition can be faster than a value. Each method has its own file."""

@@ -1,12 +1,14 @@
-"""All bounds in turn, cheapest first, until the bound meets the best partition known or time ends.
+"""All bounds in turn, the cheapest first, until the bound meets the best known partition or time is over.
 
-1. simple, holding: milliseconds, whatever k is.
+1. simple, holding: they take milliseconds for any k.
 2. chains: merge what any better partition keeps together, then the dynamic program over ideals if they are few.
-3. separation: raise a target by bisection while that merging leads to an operator that fits in no block.
-4. programs: three superblocks for every index, the exact program, the bottleneck bound (see :mod:`.campaign`).
+3. levels: paths of boundaries by the work before them, on the merged problem (see :mod:`.level_bound`).
+4. separation: raise a target by bisection as long as that merging gives an operator that fits in no block.
+5. programs: three superblocks for every index, the exact program, the bottleneck bound (see :mod:`.campaign`).
 
-Every method gives a valid bound on its own; so does the largest, at any moment. All but the first look for proof that
-nothing beats the partition that is known; where none is known, all operators in one block are such a partition.
+Every method gives a valid bound by itself. So the largest bound is valid at any time. All methods except the first
+try to prove that no partition is better than the known one. If none is known, they use the one with all operators in
+one block.
 """
 
 from __future__ import annotations
@@ -16,21 +18,26 @@ from math import isfinite
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.partition.bounds.campaign import run_programs
 from penstock.partition.bounds.chains import chain_bound
 from penstock.partition.bounds.holding import holding_bound
 from penstock.partition.bounds.ledger import BoundResult, Ledger
+from penstock.partition.bounds.levels.level_bound import Stages, level_bound
 from penstock.partition.bounds.probing import Merged, merge_for_target
+from penstock.partition.bounds.programs.bound_program import SLACK
+from penstock.partition.bounds.programs.campaign import run_programs
 from penstock.partition.bounds.simple import simple_bound
 from penstock.partition.budget import Deadline
 from penstock.partition.problem import PartitionProblem, block_costs, check_k
 from penstock.partition.reduce import reduce_problem
 
 _TARGETS = 12
-"""Steps of the bisection: a gap of 50 % shrinks to 0.02 %."""
+"""Steps of the bisection. They reduce a gap of 50 % to 0.02 %."""
 
 _SHARE = 0.3
-"""Share of the time left that one step before the programs may take."""
+"""Share of the remaining time that one step before the programs may take."""
+
+_LEVELS_SHARE = 0.9
+"""Share of the remaining time for the levels. On the reference graphs they prove more than all that follows."""
 
 
 def lower_bounds(
@@ -44,10 +51,10 @@ def lower_bounds(
 ) -> BoundResult:
     """The best lower bound on the bottleneck of any partition of ``problem`` into at most ``k`` blocks.
 
-    ``best_known`` is the bottleneck of a partition that exists, ``inf`` if none is known. Stops within ``until_gap``
-    (relative) of it, or soon after ``time_limit_s``. ``workers`` processes solve programs side by side.
-    They are spawned, so with more than one a script must call this under ``if __name__ == "__main__"``.
-    Where memory counts, only the chains count it; the others leave it out, which keeps them valid.
+    ``best_known`` is the bottleneck of a partition that exists, ``inf`` if none is known. It stops within
+    ``until_gap`` (relative) of it, or soon after ``time_limit_s``. ``workers`` processes solve programs at the same
+    time. They are spawned, so with more than one a script must call this under ``if __name__ == "__main__"``.
+    If memory counts, only the chains use it. The others ignore it, and their bounds stay valid.
 
     Raises :class:`BadInputError` for k outside 1..operators and for a negative ``best_known``.
     """
@@ -58,19 +65,21 @@ def lower_bounds(
     ledger = Ledger(best_known, until_gap, Deadline(time_limit_s))
     ledger.note("simple", simple_bound(problem, k), ledger.deadline.elapsed_s())
     if cutoff > 0:
-        _prove(reduce_problem(problem).problem, k, cutoff, ledger, workers)
+        reduced = reduce_problem(problem)
+        _prove(reduced.problem, k, cutoff, ledger, workers)
+        ledger.priorities = tuple(each[reduced.member_of] for each in ledger.priorities)
     return ledger.result()
 
 
 def _one_block(problem: PartitionProblem) -> float:
-    """What all operators in one block cost, memory left out: a partition like any other."""
+    """The cost of all operators in one block, without memory. It is a partition like any other."""
     costs = block_costs(problem, np.zeros(problem.n_operators, np.int64), 1)
     return float((costs.work + costs.in_ + costs.out)[0])
 
 
 def _prove(problem: PartitionProblem, k: int, cutoff: float, ledger: Ledger, workers: int) -> None:
     ledger.run("holding", lambda: holding_bound(problem, ledger.must_stop))
-    small = Merged(problem, is_impossible=False)
+    small = Merged(problem, np.arange(problem.n_operators), is_impossible=False)
 
     def chains() -> float:
         nonlocal small
@@ -78,20 +87,36 @@ def _prove(problem: PartitionProblem, k: int, cutoff: float, ledger: Ledger, wor
         return _settle(small, k, cutoff, ledger)
 
     ledger.run("chains", chains)
+    if not small.is_impossible:
+        ledger.run("levels", lambda: _levels(small, k, cutoff, ledger))
     _bisect(problem, k, cutoff, ledger)
     if not (ledger.must_stop() or small.is_impossible):
         run_programs(small.problem, k, cutoff, ledger, workers)
 
 
+def _levels(small: Merged, k: int, cutoff: float, ledger: Ledger) -> float:
+    """No partition of the merged problem is under it, and none that the merged problem lacks is under the cutoff."""
+    proof = level_bound(
+        small.problem,
+        Stages.alike(small.problem, k),
+        cutoff=cutoff,
+        goal=min(ledger.goal, cutoff * (1 - 2 * SLACK)),
+        deadline=ledger.deadline.part(_LEVELS_SHARE),
+        known=ledger.bound,
+    )
+    ledger.priorities = tuple(each[small.member_of] for each in proof.priorities)
+    return min(proof.bound, cutoff)
+
+
 def _settle(small: Merged, k: int, target: float, ledger: Ledger) -> float:
-    """``target`` where a merged problem proves it, the optimum where the chains find it, else 0."""
+    """``target`` if a merged problem proves it, the optimum if the chains find it, otherwise 0."""
     if small.is_impossible:
         return target
     return chain_bound(small.problem, k, target, ledger.deadline.part(_SHARE).is_over)
 
 
 def _bisect(problem: PartitionProblem, k: int, cutoff: float, ledger: Ledger) -> None:
-    """Targets between the bound and the best known: merging, and ideals where few, may rule them out."""
+    """Targets between the bound and the best known. Merging, and ideals if there are few, may exclude them."""
     enough = ledger.deadline.part(_SHARE)
     high = cutoff
     for _ in range(_TARGETS):

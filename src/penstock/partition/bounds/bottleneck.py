@@ -1,15 +1,15 @@
 """The bottleneck bound: the cheapest block that does its share of the work.
 
-Theorem. Some block M of a partition into at most k blocks has work >= total / k. The operators before M, L, and
-L + M are closed under predecessors. So the least cost(M) over all such L | M | R with work(M) >= total / k is a lower
-bound; the program has three segments whatever k is (Archer et al., ICML 2024, section 4).
+Theorem. Some block M of a partition into at most k blocks has work >= total / k. The operators before M, called L,
+and L + M are closed under predecessors. So the least cost(M) over all such L | M | R with work(M) >= total / k is a
+lower bound. The program has three segments for any k (Archer et al., ICML 2024, section 4).
 """
 
 from __future__ import annotations
 
 from penstock.partition.bounds.closures import Closures
-from penstock.partition.bounds.program import SLACK, Enclosed, enclose, minimise
-from penstock.partition.bounds.segments import SegmentProgram
+from penstock.partition.bounds.programs.bound_program import SLACK, Enclosed, enclose, minimise
+from penstock.partition.bounds.programs.segments import SegmentProgram
 from penstock.partition.problem import PartitionProblem
 
 
@@ -22,9 +22,9 @@ def solve_bottleneck(
     time_limit_s: float,
     gap: float = 0.0,
 ) -> Enclosed:
-    """The minimum; ``cutoff`` is the cost of a partition that is known, > 0.
+    """The minimum. ``cutoff`` is the cost of a known partition, > 0.
 
-    The solver's dual bound counts, so the answer is valid when time ends early.
+    The solver's dual bound counts, so the answer is also valid if time ends the run.
     """
     segments = SegmentProgram(problem, (None, 1, None), cutoff=cutoff, closures=closures)
     share = float(segments.work.sum()) / k

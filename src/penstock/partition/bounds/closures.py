@@ -1,4 +1,4 @@
-"""What must come before and after each operator: the work of ancestors and descendants, and the edges that matter."""
+"""What must come before and after each operator: the work of ancestors and descendants, and the necessary edges."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.partition.problem import F64, I64, PartitionProblem
+from penstock.arrays import F64, I64
+from penstock.partition.problem import PartitionProblem
 
 
 @dataclass(frozen=True)
 class Closures:
-    """``ancestor_work`` and ``descendant_work`` (n,): work of all operators before, or after, each with its own.
+    """``ancestor_work`` and ``descendant_work`` (n,): work of all operators before, or after, each, including itself.
 
-    ``direct_edges`` (e, 2): the edges that no longer path implies; they order the operators as all edges do.
+    ``direct_edges`` (e, 2): the edges that no longer path implies. They give the same order as all edges.
     """
 
     ancestor_work: F64
@@ -23,7 +24,7 @@ class Closures:
 
     @classmethod
     def of(cls, problem: PartitionProblem) -> Closures:
-        """From the edges of ``problem``; O(edges n / 8) bytes touched."""
+        """From the edges of ``problem``. It touches O(edges n / 8) bytes."""
         n = problem.n_operators
         edges = np.unique(problem.edges(), axis=0)
         before = np.eye(n, dtype=np.bool_)
@@ -37,7 +38,7 @@ class Closures:
 
 
 def _reduce(edges: I64, before: NDArray[np.bool_]) -> I64:
-    """The edges (u, v) where no other predecessor of v has u among its ancestors."""
+    """The edges (u, v) for which no other predecessor of v has u among its ancestors."""
     makers_of: dict[int, list[int]] = {}
     for maker, user in edges:
         makers_of.setdefault(int(user), []).append(int(maker))

@@ -1,10 +1,10 @@
-"""Operators that must share a block become one operator, and operators left out make a smaller problem.
+"""Merge operators that must share a block, or leave operators out, to get a smaller problem.
 
-Both keep lower bounds valid. *Merging*: if every partition that beats a target keeps the operators of each group
-together, the merged problem has the same partitions under the target with the same costs; a group that a cycle of
-groups forces together is merged too, since blocks only go forward. *Leaving out*: a partition of all operators,
-restricted to some, has blocks that cost no more, as each tensor that the restricted block moves is moved by the whole
-block too.
+Both keep lower bounds valid. *Merging*: assume that every partition better than a target keeps the operators of each
+group together. Then the merged problem has the same partitions under the target, with the same costs. If groups form
+a cycle, they must be together and are merged too, because blocks only go forward. *Leaving out*: take a partition of
+all operators and keep only some operators. Its blocks cost no more than before, because each tensor that a reduced
+block moves is also moved by the whole block.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.partition.problem import I64, PartitionProblem, TensorUse, make_problem
+from penstock.arrays import I64
+from penstock.partition.problem import PartitionProblem, TensorUse, make_problem
 
 
 def merged(problem: PartitionProblem, group: I64) -> tuple[PartitionProblem, I64]:
-    """``problem`` with the operators of each group as one, and the merged operator of each operator, (n,).
+    """``problem`` with each group merged into one operator, and the merged operator of each operator, (n,).
 
-    ``group`` (n,) holds any labels. Tensors inside a group vanish; tensors with the same ends are added up.
+    ``group`` (n,) holds any labels. Tensors inside a group are removed. Tensors with the same ends are added up.
     """
     group = _with_cycles(problem, np.unique(group, return_inverse=True)[1].astype(np.int64))
     count = int(group.max()) + 1
@@ -50,7 +51,7 @@ def _merged_tensors(problem: PartitionProblem, group: I64) -> list[TensorUse]:
 
 
 def _with_cycles(problem: PartitionProblem, group: I64) -> I64:
-    """``group`` coarsened until the groups form no cycle; labels 0, 1, ..."""
+    """``group`` with groups merged until they form no cycle. Labels are 0, 1, ..."""
     edges = np.unique(group[problem.edges()].reshape(-1, 2), axis=0)
     edges = edges[edges[:, 0] != edges[:, 1]]
     count = int(group.max()) + 1
@@ -61,7 +62,7 @@ def _with_cycles(problem: PartitionProblem, group: I64) -> I64:
 
 
 def _strong_components(successors: list[list[int]]) -> I64:
-    """The strongly connected component of each node; Tarjan's algorithm without recursion."""
+    """The strongly connected component of each node, by Tarjan's algorithm without recursion."""
     count = len(successors)
     index, low = [-1] * count, [0] * count
     component = np.full(count, -1, np.int64)
@@ -96,8 +97,8 @@ def _strong_components(successors: list[list[int]]) -> I64:
 def induced(problem: PartitionProblem, kept: NDArray[np.bool_]) -> tuple[PartitionProblem, I64]:
     """The operators ``kept`` (n,) with the tensors between them, and their indices in ``problem``.
 
-    A model input stays while it has a kept user, a model output while its maker is kept. Memory is left out: that only
-    lowers costs.
+    A model input stays if it has a kept user, and a model output stays if its maker is kept. Memory is ignored, which
+    only lowers costs.
     """
     names = np.flatnonzero(kept)
     label = np.full(problem.n_operators, -1)
@@ -113,5 +114,5 @@ def induced(problem: PartitionProblem, kept: NDArray[np.bool_]) -> tuple[Partiti
             out = bool(problem.is_output[tensor]) and maker >= 0
             tensors.append(TensorUse(maker, users, float(problem.tensor_time[tensor]), out))
     operators = [problem.operators[index] for index in names]
-    # Operators come in topological order, which make_problem keeps.
+    # Operators are in topological order, and make_problem keeps this order.
     return make_problem(problem.name, operators, problem.work[names], tensors), names

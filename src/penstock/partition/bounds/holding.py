@@ -1,10 +1,10 @@
-"""The holding bound: every operator is in some block, so the dearest of the cheapest blocks to hold one counts.
+"""The holding bound: every operator is in some block, so each operator's cheapest possible block gives a bound.
 
 Theorem. Let h(v) be the least cost(M) over all L | M | R with L and L + M closed under predecessors and v in M. The
-block of v in any partition costs at least h(v), so max h(v) is a lower bound, whatever k is. It is strong where large
-tensors surround an operator, as in the first layers of vision models, and there beats all bounds that average over
-blocks.
-This bound is ours; :mod:`.near` computes a lower bound on h(v).
+block of v in any partition costs at least h(v). So max h(v) is a lower bound for any k. It is strong if large
+tensors surround an operator, as in the first layers of vision models. There it is better than all bounds that use the
+average over blocks.
+This bound is ours. :mod:`.near` computes a lower bound on h(v).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from penstock.partition.problem import PartitionProblem
 
 
 def holding_bound(problem: PartitionProblem, stop: Stop) -> float:
-    """The bound, in the problem's unit. Operators that alone cost no more than the best so far cannot raise it."""
+    """The bound, in the problem's unit. An operator that alone costs no more than the best bound cannot raise it."""
     neighbours, own = neighbours_of(problem), alone(problem)
     best = 0.0
     for operator in np.argsort(-own).tolist():

@@ -1,11 +1,12 @@
-"""The best bound so far, and which method gave what in how long."""
+"""The best bound so far, and the bound and the time of each method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from penstock.partition.bounds.program import SLACK
+from penstock.arrays import F64
+from penstock.partition.bounds.programs.bound_program import SLACK
 from penstock.partition.budget import Deadline
 
 
@@ -13,18 +14,20 @@ from penstock.partition.budget import Deadline
 class BoundResult:
     """``bound``: no partition is under it. ``by_method``: (bound, seconds) of each method that ran.
 
-    ``proven_by``: the method that gave the bound. ``complete``: the bound is within the gap that was asked for.
+    ``proven_by``: the method that gave the bound. ``complete``: the bound is within the requested gap.
+    ``priorities``: each (operators,), orders that a proof came across and whose cuts may be good partitions.
     """
 
     bound: float
     by_method: dict[str, tuple[float, float]]
     proven_by: str
     complete: bool
+    priorities: tuple[F64, ...] = ()
 
 
 @dataclass
 class Ledger:
-    """Collects bounds until they reach ``goal``; the clock of each method starts where the last one ended."""
+    """Collects bounds until they reach ``goal``. The time of each method starts when the last method ended."""
 
     best_known: float
     until_gap: float
@@ -32,10 +35,11 @@ class Ledger:
     bound: float = 0.0
     proven_by: str = "trivial"
     by_method: dict[str, tuple[float, float]] = field(default_factory=dict)
+    priorities: tuple[F64, ...] = ()
 
     @property
     def goal(self) -> float:
-        """The bound that is enough; never nearer to the best known than a solver can vouch for."""
+        """The bound that is enough. It is never nearer to the best known value than a solver can guarantee."""
         return self.best_known * (1 - max(self.until_gap, 2 * SLACK))
 
     def is_done(self) -> bool:
@@ -43,11 +47,11 @@ class Ledger:
         return self.bound >= self.goal
 
     def must_stop(self) -> bool:
-        """Whether the goal is reached or the time is up."""
+        """Whether the goal is reached or the time is over."""
         return self.is_done() or self.deadline.is_over()
 
     def note(self, method: str, bound: float, seconds: float) -> None:
-        """Take a valid ``bound``; no proof may pass what a partition is known to reach, so it is held to that."""
+        """Store a valid ``bound``. No proof may exceed a value that a partition reaches, so it is limited to that."""
         bound = min(bound, self.best_known)
         earlier = self.by_method.get(method, (0.0, 0.0))
         self.by_method[method] = (max(bound, earlier[0]), seconds + earlier[1])
@@ -63,5 +67,5 @@ class Ledger:
         self.note(method, bound, self.deadline.elapsed_s() - start)
 
     def result(self) -> BoundResult:
-        """What is proven now."""
-        return BoundResult(self.bound, dict(self.by_method), self.proven_by, self.is_done())
+        """What is proven at this time."""
+        return BoundResult(self.bound, dict(self.by_method), self.proven_by, self.is_done(), self.priorities)

@@ -1,8 +1,8 @@
-"""The least cost of a block around one operator, looking at the operators near it only.
+"""The least cost of a block around one operator, from only the operators near it.
 
-Three segments L | M | R (see :mod:`.segments`) with the operator in M; the linear relaxation, so that a probe takes
-milliseconds. Operators far away are left out, which only lowers costs (see :mod:`.contraction`): the answer is
-a lower bound on the block that holds the operator in any partition.
+It uses three segments L | M | R (see :mod:`.segments`) with the operator in M, and the linear relaxation. So a probe
+takes milliseconds. Distant operators are left out, which only lowers costs (see :mod:`.contraction`). So the result
+is a lower bound on the block that holds the operator in any partition.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.arrays import F64
 from penstock.partition.bounds.closures import Closures
 from penstock.partition.bounds.contraction import induced
-from penstock.partition.bounds.program import LinearProbe
-from penstock.partition.bounds.segments import SegmentProgram
-from penstock.partition.problem import F64, PartitionProblem
+from penstock.partition.bounds.programs.bound_program import LinearProbe
+from penstock.partition.bounds.programs.segments import SegmentProgram
+from penstock.partition.problem import PartitionProblem
 
 NEAR = 40
-"""Operators around the probed one that a probe looks at; 120 found no more on the reference graphs."""
+"""The number of operators around the probed one that a probe uses. On the reference graphs, 120 found no more."""
 
 
 def alone(problem: PartitionProblem) -> F64:
-    """What each operator costs as a block of its own, without memory, shape (n,)."""
+    """The cost of each operator as a block of its own, without memory: shape (n,)."""
     counts, n = np.diff(problem.use_first), problem.n_operators
     received = np.bincount(problem.uses, np.repeat(problem.tensor_time, counts), n)
     made = problem.tensor_maker >= 0
@@ -29,7 +30,7 @@ def alone(problem: PartitionProblem) -> F64:
 
 
 def neighbours_of(problem: PartitionProblem) -> list[set[int]]:
-    """Operators that share a tensor with each operator, as its maker or its user."""
+    """For each operator, the operators that share a tensor with it, as its maker or its user."""
     near: list[set[int]] = [set() for _ in range(problem.n_operators)]
     for maker, user in problem.edges():
         near[maker].add(int(user))
@@ -38,7 +39,7 @@ def neighbours_of(problem: PartitionProblem) -> list[set[int]]:
 
 
 class NearProbe:
-    """Probes of one ``operator``; answers are shares of ``scale``, a cost > 0."""
+    """Probes of one ``operator``. Answers are parts of ``scale``, a cost > 0."""
 
     def __init__(
         self, problem: PartitionProblem, operator: int, neighbours: list[set[int]], scale: float
@@ -68,7 +69,7 @@ class NearProbe:
 
 
 def _around(start: int, neighbours: list[set[int]]) -> NDArray[np.bool_]:
-    """The :data:`NEAR` operators or so nearest to ``start``, all its neighbours among them."""
+    """About :data:`NEAR` operators that are nearest to ``start``. All its neighbours are included."""
     kept = np.zeros(len(neighbours), np.bool_)
     kept[start] = True
     front, count = [start], 1

@@ -1,30 +1,31 @@
-"""The simple bound: the average block, and the heaviest operator with the transfers it cannot avoid.
+"""The simple bound: the average block, and the heaviest operator with its unavoidable transfers.
 
-Theorem 1. The works of at most k blocks add up to the total, so one block has work >= total / k, and a block costs
+Theorem 1. The works of at most k blocks add up to the total. So one block has work >= total / k. A block costs
 at least its work (Archer et al., ICML 2024, section 4).
 
-Theorem 2 (ours). Let v be an operator. A tensor that v uses or makes is either moved or brings all operators of its
-other end into the block of v: a model input that v uses is always moved, an output of the model that v makes too. For
-a tensor made by u and used by v the block of v pays its transfer or the work of u; the works of different operators
-add up, and an operator u that makes several tensors for v pays the smaller of its work and their sum. The same
-on the other side: a tensor made by v is moved, or all its users' work is in the block. Users may be shared between
-tensors, so of the tensors made by v only the dearest counts.
+Theorem 2 (ours). Let v be an operator, and take a tensor that v uses or makes. Either the tensor is moved, or all
+operators at its other end are in the block of v. A model input that v uses is always moved. So is a model output that
+v makes. For a tensor made by u and used by v, the block of v pays its transfer or the work of u. The works of
+different operators add up. If u makes several tensors for v, the block pays the smaller of u's work and the sum of
+their transfers. On the other side: a tensor made by v is moved, or all its users' work is in the block. Tensors may
+share users, so of the tensors made by v only the most expensive counts.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from penstock.partition.problem import F64, PartitionProblem
+from penstock.arrays import F64
+from penstock.partition.problem import PartitionProblem
 
 
 def average_block(problem: PartitionProblem, k: int) -> float:
-    """Total work over k; the first theorem above."""
+    """Total work divided by k: the first theorem above."""
     return float(problem.work.sum()) / k
 
 
 def _receiving(problem: PartitionProblem) -> F64:
-    """Least time each operator's block spends on what the operator needs, shape (n,)."""
+    """The least time that each operator's block spends on what the operator needs: shape (n,)."""
     users = problem.uses
     tensor = np.repeat(np.arange(problem.n_tensors), np.diff(problem.use_first))
     maker, time = problem.tensor_maker[tensor], problem.tensor_time[tensor]
@@ -38,7 +39,7 @@ def _receiving(problem: PartitionProblem) -> F64:
 
 
 def _sending(problem: PartitionProblem) -> F64:
-    """Least time each operator's block spends on what the operator makes, shape (n,)."""
+    """The least time that each operator's block spends on what the operator makes: shape (n,)."""
     always, dearest = np.zeros(problem.n_operators), np.zeros(problem.n_operators)
     for tensor in np.flatnonzero(problem.tensor_maker >= 0):
         maker, time = problem.tensor_maker[tensor], problem.tensor_time[tensor]
@@ -51,7 +52,7 @@ def _sending(problem: PartitionProblem) -> F64:
 
 
 def heaviest_operator(problem: PartitionProblem) -> float:
-    """The heaviest operator with the transfers it cannot avoid; the second theorem above."""
+    """The heaviest operator with its unavoidable transfers: the second theorem above."""
     return float((problem.work + _receiving(problem) + _sending(problem)).max())
 
 

@@ -1,1 +1,1 @@
-"""Graphs as partitioning problems, one format a module; :mod:`.read` tells files apart."""
+"""Graphs as partitioning problems, one format per module. :mod:`.read` recognises the format of a file."""

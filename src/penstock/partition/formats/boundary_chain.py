@@ -1,17 +1,15 @@
-"""A chain of operators of which only the bytes across each boundary are known, as pre-partitioning takes it.
+"""A chain of operators with only the bytes across each boundary known, the input of pre-partitioning.
 
-Boundary p is carried as one tensor from operator p - 1 to operator p. With skip connections, whose tensors cross
-several boundaries, a middle block hands on what it does not use: that is what such data describes, and what a
-pipeline that forwards pays. Cuts are along the given order only.
+Each boundary p is one tensor from operator p - 1 to operator p. Tensors of skip connections cross several boundaries.
+A middle block must forward such a tensor even if it does not use it. The data describes this, and a
+pipeline that forwards pays for it. Cuts follow only the given order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from penstock.arrays import F64, I64
 from penstock.errors import BadInputError
 from penstock.partition.formats.graph_file import GraphFile
 from penstock.partition.problem import TensorUse, make_problem
@@ -20,16 +18,16 @@ from penstock.units import transfer_us
 
 def chain_problem(
     name: str,
-    operator_us: NDArray[np.float64],
-    boundary_bytes: Sequence[int] | NDArray[np.int64],
+    operator_us: F64,
+    boundary_bytes: Sequence[int] | I64,
     bandwidth_gbps: float,
     names: Sequence[str] | None = None,
 ) -> GraphFile:
-    """The problem in microseconds, of what :func:`penstock.profile.ppipe.read_operator_costs` returns.
+    """The problem in microseconds, from the result of :func:`penstock.ppipe.profiles.read_operator_costs`.
 
-    ``operator_us`` (n,) for one device class, ``boundary_bytes`` (n + 1,): the first is the model's input, the last
-    its output;
-    ``names`` (n,) default to numbers. Raises :class:`BadInputError` where the lengths do not fit.
+    ``operator_us`` (n,) is for one device class. ``boundary_bytes`` (n + 1,): the first is the model's input, the
+    last its output.
+    ``names`` (n,) are numbers by default. Raises :class:`BadInputError` if the lengths do not match.
     """
     n = len(operator_us)
     if len(boundary_bytes) != n + 1:

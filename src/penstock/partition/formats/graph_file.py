@@ -1,4 +1,4 @@
-"""What a reader of graphs returns."""
+"""The result of a reader of graphs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.partition.problem import PartitionProblem
 
 @dataclass(frozen=True)
 class GraphFile:
-    """``problem`` in ``unit`` of time; ``shipped_k`` where the file asks for a number of blocks, else None."""
+    """``problem`` in ``unit`` of time. ``shipped_k``: the number of blocks that the file asks for, or None."""
 
     problem: PartitionProblem
     unit: str

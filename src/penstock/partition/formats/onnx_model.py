@@ -1,18 +1,16 @@
-"""A model graph as a partitioning problem: operator times measured or predicted, tensors by their bytes."""
+"""A model graph as a partitioning problem: measured or predicted operator times, and tensors by their bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from penstock.arrays import F64
 from penstock.graph.model_graph import ModelGraph
 from penstock.partition.formats.graph_file import GraphFile
 from penstock.partition.problem import TensorUse, make_problem
 from penstock.units import transfer_us
-
-F64 = NDArray[np.float64]
 
 
 def model_problem(
@@ -23,12 +21,12 @@ def model_problem(
     memory_bytes: float | None = None,
     with_ends: bool = True,
 ) -> GraphFile:
-    """The problem of ``graph`` in microseconds a sample; ``operator_us`` (n_operators,) in its order.
+    """The problem of ``graph`` in microseconds per sample. ``operator_us`` (n_operators,) is in its order.
 
     ``with_ends``: blocks pay for receiving the model's inputs and sending its outputs, as a served pipeline does.
-    ``memory_bytes``: of a device; a block's parameters, and the largest set of tensors that one of its operators
-    reads and writes, stream at ``bandwidth_gbps`` as far as they exceed it. Weights read by several operators count
-    at each.
+    ``memory_bytes``: the memory of a device. A block needs its parameters and the largest set of tensors that one of
+    its operators reads and writes. The part that exceeds the memory is streamed at ``bandwidth_gbps``. Weights that
+    several operators read count for each of them.
     """
     made = {name: index for index, each in enumerate(graph.operators) for name in each.outputs}
     users: dict[str, list[int]] = {}

@@ -3,8 +3,8 @@
     node1 -- Conv2d(3, 64) -- forward_compute_time=1.5, ..., activation_size=1024.0, ...
     <tab>node1 -- node2
 
-Times are milliseconds, sizes bytes (a list ``[a; b]`` of sizes adds up). Only the forward pass is read. Every node
-makes one tensor, its activation. Nothing enters or leaves the model: its ends cost nothing.
+Times are milliseconds, sizes are bytes (a list ``[a; b]`` of sizes adds up). Only the forward pass is read. Every
+node makes one tensor, its activation. The model has no inputs or outputs here, so its ends cost nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _FIELD = re.compile(r"(\w+)=(\[[^\]]*\]|[^,\s]+)")
 
 
 def read_pipedream(path: Path, bandwidth_gbps: float) -> GraphFile:
-    """The problem in ``path``, in microseconds, transfers at ``bandwidth_gbps``.
+    """The problem in ``path``, in microseconds. Transfers are at ``bandwidth_gbps``.
 
-    Raises :class:`BadInputError`, naming the line, for a line of another shape, a missing or negative number, a
-    repeated node, an edge whose end is no node; and for a cycle.
+    Raises :class:`BadInputError`, which names the line, for a line of another form, a missing or negative number, a
+    repeated node, and an edge whose end is not a node. Also for a cycle.
     """
     index: dict[str, int] = {}
     names: list[str] = []

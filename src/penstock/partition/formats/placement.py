@@ -1,11 +1,10 @@
 """Placement graphs: JSON with ``nodes`` and ``edges``, as published with Tarnawski et al., NeurIPS 2020.
 
-A node has an ``id``, a ``name`` and ``fpgaLatency``, its time on an accelerator, in milliseconds; an edge ``sourceId``,
-``destId`` and ``cost``, the transfer time, the same for all edges out of one node: each node makes one tensor. Nodes
-of one
-``colorClass`` must share a block and become one operator.
-``maxFPGAs`` is the number of blocks. The CPU and the memory of that problem are not read. Nothing enters or
-leaves the model: its ends cost nothing.
+A node has an ``id``, a ``name`` and ``fpgaLatency``, its time on an accelerator in milliseconds. An edge has
+``sourceId``, ``destId`` and ``cost``, the transfer time. It is the same for all edges out of one node, because each
+node makes one tensor. Nodes of one ``colorClass`` must share a block and become one operator.
+``maxFPGAs`` is the number of blocks. The CPU and the memory of that problem are not read. The model has no inputs or
+outputs here, so its ends cost nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ _SAME_COST = 1e-9
 def read_placement(path: Path) -> GraphFile:
     """The problem in ``path``, in milliseconds, with its ``maxFPGAs``.
 
-    Raises :class:`BadInputError` for missing or negative numbers, a repeated id, an edge whose end is no node,
-    unlike costs out of one node, and a cycle.
+    Raises :class:`BadInputError` for missing or negative numbers, a repeated id, an edge whose end is not a node,
+    different costs out of one node, and a cycle.
     """
     document = read_json(path)
     if not isinstance(document, dict) or not all(

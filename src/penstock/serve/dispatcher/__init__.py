@@ -1,1 +1,1 @@
-"""The decision loop: requests' metadata in, routes out. It never sees a tensor."""
+"""The decision loop: it hears of requests and gives each batch its route. It never sees a tensor."""

@@ -1,1 +1,1 @@
-"""Engines start, watch and restart the processes of a server. ``local``: all on this host."""
+"""Engines start, watch and restart the processes of a server. ``local_engine`` runs all of them on this host."""

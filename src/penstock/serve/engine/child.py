@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
 from penstock.serve.control import ControlLine
+from penstock.serve.listen.options import LogFormat
 
 
 @final
 class Child:
-    """A started process and the line to it. Its death shows as the end of the line."""
+    """A started process and its control line. When the process dies, the line ends."""
 
-    def __init__(self, role: str, folder: Path, *numbers: int, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        role: str,
+        folder: Path,
+        *numbers: int,
+        log_format: LogFormat = "text",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            # Standard output is the command line's: a child's prints are notes, so they join standard error.
+            # Standard output belongs to the command. What a child prints is a note, so it goes to standard error.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.serve.process", role, str(folder), *map(str, numbers)],
+                [
+                    *(sys.executable, "-m", "penstock.serve.process_entry"),
+                    *(role, str(folder), log_format),
+                    *map(str, numbers),
+                ],
                 stdin=theirs.fileno(),
                 stdout=2,
-                pass_fds=tuple(pass_fds),
+                # Signals to the group of the command are for the supervisor only, from the very first moment.
+                process_group=0,
+                env={**os.environ, **(environment or {})},
             )
         self.role = role
         self.line = ControlLine(ours)
@@ -35,6 +50,10 @@ class Child:
         """The process id."""
         pid: int = self._process.pid
         return pid
+
+    def kill(self) -> None:
+        """End it at once: it may hang inside a device that is gone. Its line tells of the end, as ever."""
+        self._process.kill()
 
     def reap(self, timeout_s: float) -> str:
         """Wait for the end, by force after ``timeout_s``; returns how it ended."""

@@ -1,1 +1,1 @@
-"""What a worker runs a batch with: a runtime, or an emulation of a device's time."""
+"""Executors run a batch in a worker: with a runtime, or by taking the time that a device would take."""

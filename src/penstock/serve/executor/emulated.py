@@ -1,6 +1,7 @@
-"""No computing: the batch is held for the table's time, and the outputs are zeros.
+"""An executor that computes nothing: it holds the batch for the time of the table and returns zeros.
 
-Whole fleets run on a laptop so, with real queues, transfers and answers. The server's metadata says so.
+So a laptop can run a whole fleet with real queues, transfers and answers. The metadata of the server says that models
+are emulated.
 """
 
 from __future__ import annotations
@@ -25,20 +26,26 @@ class EmulatedExecutor:
         self._clock = MonotonicClock()
         self._latency_us = stage.latency_us
         largest = len(stage.latency_us) - 1
-        # Batched tensors of every size are views of the largest: a hold costs no memory traffic.
-        self._zeros = [(spec, _zeros(spec, largest)) for spec in stage.computed]
+        # Outputs of every batch size are views of the largest one, so that nothing is written while a batch is held.
+        self._zeros = [(spec, zeros_of(spec, largest)) for spec in stage.computed]
 
     def run(self, tensors: Mapping[str, Array], size: int) -> dict[str, Array]:
         """Zeros of the declared shapes, after the table's time."""
         until_us = self._clock.now_us() + self._latency_us[size]
         outputs = {
-            spec.name: zeros[:size] if spec.is_batched else _zeros(spec, size) for spec, zeros in self._zeros
+            spec.name: zeros[:size] if spec.is_batched else zeros_of(spec, size)
+            for spec, zeros in self._zeros
         }
         hold_until(self._clock, until_us)
         return outputs
 
+    def place(self, name: str, size: int) -> Array | None:
+        """Anywhere: no device has memory of its own here."""
+        return None
 
-def _zeros(spec: TensorSpec, samples: int) -> Array:
+
+def zeros_of(spec: TensorSpec, samples: int) -> Array:
+    """A tensor of zeros, or of empty strings, for a batch of ``samples``."""
     shape = spec.shape_of(samples)
     if spec.datatype == BYTES:
         return np.full(shape, b"", dtype=object)

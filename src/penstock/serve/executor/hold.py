@@ -1,4 +1,4 @@
-"""Waiting until a moment: a worker that emulates a device is busy for exactly the table's time."""
+"""Wait until a moment, so that a worker that emulates a device is busy for exactly the time of the table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from penstock.clock import Clock
 
 
 def hold_until(clock: Clock, moment_us: int) -> None:
-    """Return no earlier than ``moment_us``: the deadline is absolute, and checked again on each wake."""
+    """Return no earlier than ``moment_us``. The clock is read again after each sleep."""
     while (remaining_us := moment_us - clock.now_us()) > 0:
         time.sleep(remaining_us * 1e-6)

@@ -1,4 +1,4 @@
-"""Real results at the speed of a slower device: another executor, then a hold for the rest of the time."""
+"""Real results at the speed of a slower device: run another executor, then wait for the rest of the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.serve.protocol.raw import Array
 
 @final
 class PaddedExecutor:
-    """``inner``, never faster than ``latency_us[size]``; where it is slower, so is this."""
+    """``inner``, but never faster than ``latency_us[size]``. If ``inner`` is slower, so is this."""
 
     def __init__(self, inner: Executor, latency_us: Sequence[int]) -> None:
         self._inner = inner
@@ -26,3 +26,7 @@ class PaddedExecutor:
         outputs = self._inner.run(tensors, size)
         hold_until(self._clock, until_us)
         return outputs
+
+    def place(self, name: str, size: int) -> Array | None:
+        """The inner executor's."""
+        return self._inner.place(name, size)

@@ -1,1 +1,1 @@
-"""The process that clients talk to: HTTP in and out, tensors to and from the workers."""
+"""The process that clients talk to: it speaks HTTP with them, and sends tensors to and from the workers."""

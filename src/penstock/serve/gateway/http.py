@@ -1,121 +1,278 @@
-"""The HTTP side: bytes to requests, results to bytes, every failure to ``{"error": ...}``."""
+"""The HTTP side: it reads requests, writes results, and answers every failure with ``{"error": ...}``.
+
+What takes long enough to be felt by others runs off the loop: inflating, and writing large JSON, in a thread, and
+reading large JSON in a process of its own (:mod:`penstock.serve.listen.json_helper`).
+"""
 
 from __future__ import annotations
 
-from typing import Any, final
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import final
 
 import msgspec
-from aiohttp import web
 
-from penstock.serve.gateway.core import Gateway, model_index
-from penstock.serve.gateway.metrics import prometheus_text, statistics
+from penstock.serve.dashboard.files import HEADERS, dashboard_file
+from penstock.serve.gateway.backend import Backend
+from penstock.serve.gateway.metrics import statistics
+from penstock.serve.listen.http_message import BINARY, JSON, HttpHead, HttpResponse, json_response
+from penstock.serve.listen.json_helper import JsonHelper
+from penstock.serve.listen.request_log import RequestLog
+from penstock.serve.listen.security import Tokens
+from penstock.serve.listen.service import InferenceService
+from penstock.serve.observe.exposition import metrics_page
+from penstock.serve.observe.traces import TRACEPARENT
+from penstock.serve.protocol.content_coding import accepted_codings, checked_coding, deflated, inflated
 from penstock.serve.protocol.documents import (
+    TRACE_OFF,
     model_config,
     model_metadata,
     repository_index,
     server_metadata,
 )
 from penstock.serve.protocol.errors import ProtocolError, malformed
-from penstock.serve.protocol.infer import HEADER_LENGTH, InferResponse, decode_request, encode_response
+from penstock.serve.protocol.infer import (
+    HEADER_LENGTH,
+    InferRequest,
+    InferResponse,
+    Message,
+    Tensor,
+    decode_request,
+    encode_response,
+    put_in,
+)
+from penstock.serve.protocol.openapi import openapi
+from penstock.serve.protocol.regions import Place
 from penstock.serve.protocol.routes import Ask, Route, match
 
-_JSON = "application/json"
-_BINARY = "application/octet-stream"
+INLINE_JSON_BYTES = 131_072
+"""JSON up to this size is read in the loop: it takes at most a few milliseconds."""
+
+INLINE_BYTES = 32_768
+"""Compressed bodies, and answers to compress, up to this size are handled in the loop."""
+
+INLINE_ELEMENTS = 65_536
+"""Answers in JSON with up to so many elements are written in the loop."""
+
+SMALLEST_COMPRESSED = 1_024
+
+_HEADER = HEADER_LENGTH.lower()
 
 
 @final
 class HttpGateway:
-    """Answers each request of the protocol; :meth:`handle` never raises."""
+    """Answers each request of the protocol."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._models = model_index(gateway.spec.models)
+    def __init__(
+        self,
+        backend: Backend,
+        service: InferenceService | None = None,
+        tokens: Tokens | None = None,
+        log: RequestLog | None = None,
+    ) -> None:
+        self._gateway = backend
+        self._service = service or InferenceService(backend)
+        self._tokens = tokens
+        self._log = log
+        self._helper = JsonHelper()
+        self._queued: set[int] = set()
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
-        """The response to ``request``."""
+    async def start(self) -> None:
+        """Start what the first request would otherwise wait for: the process that reads large JSON."""
+        await self._helper.start()
+
+    def close(self) -> None:
+        """End the process that reads large JSON."""
+        self._helper.close()
+
+    def begin(self, head: HttpHead) -> Route:
+        """What ``head`` asks for; :class:`ProtocolError` if its body need not be read."""
+        route, problem = Route(Ask.SERVER), None
         try:
-            route = match(request.method, request.raw_path)
-            if route.ask is Ask.INFER:
-                return await self._infer(request, route)
-            return self._describe(route)
+            route = match(head.method, head.target)
         except ProtocolError as error:
-            return _error(error)
-        except web.HTTPRequestEntityTooLarge:
-            limit = self._gateway.spec.limits.body_bytes
-            return _error(ProtocolError(413, f"the body is larger than the limit of {limit} bytes."))
+            problem = error
+        # A client without a token is not even told which paths there are.
+        if self._tokens is not None and not (problem is None and route.ask.is_open):
+            self._tokens.check(head.headers.get("authorization", ""))
+        if problem is not None:
+            raise problem
+        if route.model:
+            self._service.index_of(route.model, route.version)
+        checked_coding(head.headers.get("content-encoding", ""))
+        return route
 
-    async def _infer(self, request: web.BaseRequest, route: Route) -> web.Response:
-        arrival_us = self._gateway.now_us()
-        model = self._index(route)
-        self._refuse_large(request)
-        await _ask_for_body(request)
-        decoded = decode_request(await request.read(), _header_length(request))
-        outputs = await self._gateway.infer(model, decoded, arrival_us)
-        if decoded.outputs is not None:
-            by_name = {tensor.name: tensor for tensor in outputs}
-            outputs = tuple(by_name[output.name] for output in decoded.outputs)
-        message = encode_response(InferResponse(route.model, outputs, id=decoded.id), decoded.wants_binary)
-        if message.header_length is None:
-            return web.Response(body=message.body(), content_type=_JSON)
-        headers = {HEADER_LENGTH: str(message.header_length)}
-        return web.Response(body=message.body(), content_type=_BINARY, headers=headers)
-
-    def _refuse_large(self, request: web.BaseRequest) -> None:
-        """Refuse by the announced length, before the body is read; reading refuses the rest."""
-        limit = self._gateway.spec.limits.body_bytes
-        if (request.content_length or 0) > limit:
-            raise ProtocolError(
-                413, f"a body of {request.content_length} bytes is over the limit of {limit}."
-            )
-
-    def _describe(self, route: Route) -> web.Response:
-        gateway = self._gateway
-        models = gateway.spec.models
-        ready = [gateway.is_ready(model) for model in range(len(models))]
-        if route.ask is Ask.SERVER:
-            return _json(server_metadata(models))
-        if route.ask is Ask.LIVE:
-            return web.Response()
-        if route.ask is Ask.READY:
-            return _readiness(all(ready))
-        if route.ask is Ask.INDEX:
-            return _json(repository_index(models, ready))
-        if route.ask is Ask.STATS:
-            entries = [statistics(*one) for one in zip(models, gateway.metrics, strict=True)]
-            return _json({"model_stats": [stats for entry in entries for stats in entry["model_stats"]]})
+    async def handle(self, head: HttpHead, body: memoryview, route: Route) -> HttpResponse:
+        """The response, or :class:`ProtocolError`."""
+        if route.ask is Ask.INFER:
+            return await self._infer(head, body, route)
+        if route.ask in (Ask.LOAD, Ask.UNLOAD):
+            index = self._service.index_of(route.model)
+            await self._gateway.set_loaded(index, loaded=route.ask is Ask.LOAD)
+            return json_response({})
+        if route.ask in (Ask.REGISTER, Ask.UNREGISTER):
+            return self._change_regions(body, route)
+        if route.ask is Ask.TRACE and head.method == "POST":
+            raise malformed("tracing cannot be switched by this protocol; the server's operator does.")
+        if route.ask is Ask.DASHBOARD:
+            return await self._compressed(head, _page(head.target.partition("?")[0].rstrip("/")))
         if route.ask is Ask.METRICS:
-            workers_up = gateway.readiness.workers_up
-            text = prometheus_text(models, gateway.metrics, gateway.ledger.in_flight, workers_up)
-            return web.Response(text=text, content_type="text/plain")
-        return self._describe_model(route)
+            page, content_type = metrics_page(self._gateway.metrics.totals(), head.headers.get("accept", ""))
+            return await self._compressed(head, HttpResponse(200, (page,), content_type))
+        return await self._compressed(head, self._describe(route))
 
-    def _describe_model(self, route: Route) -> web.Response:
-        index = self._index(route)
-        model = self._gateway.spec.models[index]
-        if route.ask is Ask.MODEL_READY:
-            return _readiness(self._gateway.is_ready(index))
-        if route.ask is Ask.MODEL_CONFIG:
-            return _json(model_config(model))
-        if route.ask is Ask.MODEL_STATS:
-            return _json(statistics(model, self._gateway.metrics[index]))
-        return _json(model_metadata(model))
+    def answered(self, head: HttpHead | None, route: Route | None, status: int, length: int) -> None:
+        """Count a request; ``head`` is None if there was none that could be read."""
+        model = "" if route is None else route.model
+        is_counted = True
+        if head is not None and _is_infer(head, route):
+            is_counted = id(head) in self._queued
+            self._queued.discard(id(head))
+        version = "" if route is None else route.version
+        self._service.answered("http", model, status, is_counted=is_counted, version=version)
+        if self._log is not None and head is not None:
+            took_us = self._gateway.now_us() - head.arrival_us
+            self._log.write("http", f"{head.method} {head.target}", status, length, took_us, head.peer)
 
-    def _index(self, route: Route) -> int:
+    def _change_regions(self, body: memoryview, route: Route) -> HttpResponse:
+        """Register a region, or forget one or all."""
+        regions = self._service.known_regions()
+        if route.ask is Ask.UNREGISTER:
+            regions.unregister(route.region)
+            return json_response({})
         try:
-            return self._models[route.model]
-        except KeyError:
-            known = ", ".join(self._models)
-            raise ProtocolError(404, f"no model {route.model[:200]!r} here; there is {known}.") from None
+            document = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise malformed(f"the JSON of the message is wrong: {error}.") from None
+        if not isinstance(document, dict):
+            raise malformed("a registration is an object with key, offset and byte_size.")
+        key, offset, size = document.get("key"), document.get("offset", 0), document.get("byte_size")
+        regions.register(route.region, key, offset, size)
+        return json_response({})
+
+    async def _infer(self, head: HttpHead, body: memoryview, route: Route) -> HttpResponse:
+        self._service.shed(self._service.index_of(route.model, route.version), head.arrival_us)
+        request = await self._decoded(head, body)
+        self._service.shed(self._service.index_of(route.model, route.version), head.arrival_us)
+        self._queued.add(id(head))
+        if self._gateway.is_traced:
+            TRACEPARENT.set(head.headers.get("traceparent", ""))
+        outputs, version = await self._service.infer(route.model, request, head.arrival_us, route.version)
+        response_of = InferResponse(route.model, outputs, version, request.id)
+        message = await _encoded(response_of, request, put_in(self._service.regions, request))
+        if message.header_length is None:
+            response = HttpResponse(200, message.parts, JSON)
+        else:
+            headers = ((HEADER_LENGTH, str(message.header_length)),)
+            response = HttpResponse(200, message.parts, BINARY, headers)
+        return await self._compressed(head, response)
+
+    async def _decoded(self, head: HttpHead, body: memoryview) -> InferRequest:
+        coding = checked_coding(head.headers.get("content-encoding", ""))
+        data: bytes | memoryview = body
+        if coding:
+            inflate = functools.partial(inflated, body, coding, self._gateway.limits.body_bytes)
+            data = inflate() if len(body) <= INLINE_BYTES // 8 else await asyncio.to_thread(inflate)
+        header_length = _header_length(head)
+        json_bytes = len(data) if header_length is None else min(header_length, len(data))
+        if json_bytes > INLINE_JSON_BYTES:
+            data, header_length = await self._helper.as_binary(data, header_length)
+            json_bytes = header_length
+        if len(data) > 2**20 and b'"BYTES"' in bytes(data[:json_bytes]):
+            return await asyncio.to_thread(decode_request, data, header_length, self._service.regions)
+        return decode_request(data, header_length, self._service.regions)
+
+    async def _compressed(self, head: HttpHead, response: HttpResponse) -> HttpResponse:
+        """``response`` in a coding that the client accepts, if it is worth it.
+
+        Most HTTP libraries accept ``gzip, deflate`` unasked, and to compress raw tensors takes far longer than to
+        send them. So they are compressed only for a client that names one coding, as it does if its user asks for
+        that.
+        """
+        accepted = accepted_codings(head.headers.get("accept-encoding", ""))
+        length = response.length
+        is_wanted = accepted and (response.content_type != BINARY or len(accepted) == 1)
+        if not is_wanted or length < SMALLEST_COMPRESSED:
+            return response
+        deflate = functools.partial(deflated, response.parts, accepted[0])
+        data = deflate() if length <= INLINE_BYTES else await asyncio.to_thread(deflate)
+        headers = (*response.headers, ("Content-Encoding", accepted[0]), ("Vary", "Accept-Encoding"))
+        return HttpResponse(response.status, (data,), response.content_type, headers)
+
+    def _describe(self, route: Route) -> HttpResponse:
+        if route.model:
+            return self._describe_model(route)
+        if route.ask is Ask.LIVE:
+            return json_response({"live": True})
+        if route.ask is Ask.READY:
+            return _readiness({}, is_ready=self._service.is_ready())
+        if route.ask is Ask.REGIONS:
+            known = self._service.known_regions().status(route.region)
+            return json_response([msgspec.structs.asdict(one) for one in known])
+        if route.ask is Ask.OPENAPI:
+            models = self._service.models
+            names = tuple(dict.fromkeys(model.public_name for model in models))
+            versions = tuple(map(str, sorted({model.version for model in models})))
+            has_regions = self._service.regions is not None
+            document = openapi(names, versions, has_tokens=self._tokens is not None, has_regions=has_regions)
+            return json_response(document)
+        return json_response(self._document(route.ask))
+
+    def _document(self, ask: Ask) -> object:
+        gateway = self._gateway
+        models = gateway.models
+        if ask is Ask.INDEX:
+            return repository_index(models, [gateway.is_ready(model) for model in range(len(models))])
+        if ask is Ask.STATS:
+            totals = gateway.metrics.totals()
+            entries = [statistics(model, totals) for model in models]
+            return {"model_stats": [stats for entry in entries for stats in entry["model_stats"]]}
+        if ask is Ask.TRACE:
+            return TRACE_OFF
+        return server_metadata(models, has_regions=self._service.regions is not None)
+
+    def _describe_model(self, route: Route) -> HttpResponse:
+        index = self._service.index_of(route.model, route.version)
+        versions = self._service.versions_of(route.model)
+        model = self._gateway.models[index]
+        if route.ask is Ask.MODEL_READY:
+            return _readiness({"name": model.public_name}, is_ready=self._gateway.is_ready(index))
+        if route.ask is Ask.MODEL_CONFIG:
+            return json_response(model_config(model, versions))
+        if route.ask is Ask.MODEL_STATS:
+            return json_response(statistics(model, self._gateway.metrics.totals()))
+        if route.ask is Ask.TRACE:
+            return json_response(TRACE_OFF)
+        return json_response(model_metadata(model, versions))
 
 
-async def _ask_for_body(request: web.BaseRequest) -> None:
-    """Clients with large bodies wait to hear that theirs is wanted; aiohttp's bare server leaves that to us."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+def _page(path: str) -> HttpResponse:
+    """A file of the live page; :class:`ProtocolError` 404 if it has no such file."""
+    found = dashboard_file(path)
+    if found is None:
+        raise ProtocolError(404, f"no such path: {path[:200]}")
+    return HttpResponse(200, (found[0],), found[1], tuple(HEADERS.items()))
 
 
-def _header_length(request: web.BaseRequest) -> int | None:
-    text = request.headers.get(HEADER_LENGTH)
+def _is_infer(head: HttpHead, route: Route | None) -> bool:
+    """Whether ``head`` asks for an inference, also if it was refused before its path was understood."""
+    if route is not None:
+        return route.ask is Ask.INFER
+    return head.method == "POST" and head.target.partition("?")[0].endswith("/infer")
+
+
+async def _encoded(
+    response: InferResponse, request: InferRequest, put: Callable[[Tensor], Place | None]
+) -> Message:
+    elements = sum(t.array.size for t in response.outputs if not request.wants_binary(t.name))
+    if elements > INLINE_ELEMENTS:
+        return await asyncio.to_thread(encode_response, response, request.wants_binary, put)
+    return encode_response(response, request.wants_binary, put)
+
+
+def _header_length(head: HttpHead) -> int | None:
+    text = head.headers.get(_HEADER)
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
@@ -123,16 +280,5 @@ def _header_length(request: web.BaseRequest) -> int | None:
     return int(text)
 
 
-def _json(document: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), content_type=_JSON, status=status)
-
-
-def _readiness(is_ready: bool) -> web.Response:
-    return web.Response(status=200 if is_ready else 503)
-
-
-def _error(error: ProtocolError) -> web.Response:
-    response = _json({"error": str(error)}, error.http_status)
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    return response
+def _readiness(document: dict[str, object], *, is_ready: bool) -> HttpResponse:
+    return json_response(document | {"ready": is_ready}, 200 if is_ready else 503)

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol (KServe v2) over HTTP, as pure functions of bytes. No sockets, no clock."""
+"""The Open Inference Protocol (KServe v2) over HTTP, as functions of bytes that use no sockets and no clock."""

@@ -1,7 +1,7 @@
-"""The protocol's datatypes and what carries each in memory.
+"""The datatypes of the protocol, and the numpy type of each.
 
-BF16 has no numpy type: it travels as the raw 16 bits. BYTES elements are of any length: an object array
-of :class:`bytes`.
+BF16 has no numpy type, so its 16 bits are kept as uint16. BYTES elements may have any length, so they are an object
+array of :class:`bytes`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NUMPY: dict[str, np.dtype[np.generic]] = {
     }.items()
 }
 
-# NaN and infinity leave through the same door as numbers in raw tensors; JSON has no way to write them.
+# Raw tensors can carry NaN and infinity, but JSON cannot.
 FLOATS = frozenset({"FP32", "FP64"})
 
 

@@ -1,26 +1,35 @@
 """Inference requests and responses, JSON or JSON followed by raw tensors (``binary_tensor_data``).
 
-Decoding gives a request (or response) or raises :class:`ProtocolError`, and nothing else: a fuzz test
-holds that. A message is one body and, where raw tensors follow the JSON, the JSON's length, which travels
-in the HTTP header ``Inference-Header-Content-Length``.
+Decoding gives a request (or response) or raises :class:`ProtocolError`, and nothing else; a fuzz test checks this. A
+message is one body. If raw tensors follow the JSON, the length of the JSON is in the HTTP header
+``Inference-Header-Content-Length``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.serve.protocol.errors import malformed
-from penstock.serve.protocol.jsondata import array_from_json, json_from_array
+from penstock.serve.protocol.errors import ProtocolError, malformed
+from penstock.serve.protocol.jsondata import array_from_json, json_problem, json_text
 from penstock.serve.protocol.raw import Array, array_from_raw, raw_from_array
+from penstock.serve.protocol.regions import Place, Regions, placed_parameters, refuse_large, wanted_place
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
-# Features that change what the answer means: to ignore them would answer another question.
-_UNSUPPORTED = ("shared_memory_region", "classification")
+# These change what the answer means or when it comes, so a server that does not know them must refuse.
+_UNSUPPORTED_OF_TENSORS = ("classification",)
+_UNSUPPORTED_OF_REQUESTS = {
+    "priority": "requests are served by deadline: send a shorter 'timeout' instead",
+    "sequence_id": "requests do not depend on each other",
+}
+
+MOST_TENSORS = 1_024
+MOST_PARAMETER_BYTES = 65_536
+"""Of one JSON object of parameters. They are numbers and short texts; tensors are not sent in them."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """An output that the client asks for; ``binary`` None leaves the form to the request's default."""
+    """An output that the client asks for; ``binary`` None leaves the form to the request's default.
+
+    ``place``: the part of a region of shared memory that is to get it, and not the answer.
+    """
 
     name: str
     binary: bool | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,39 @@ class InferRequest:
     outputs: tuple[RequestedOutput, ...] | None = None
     binary_default: bool = False
     timeout_us: int | None = None
+
+    def within(self, left_us: int | None) -> InferRequest:
+        """This request, with no more time than ``left_us``, for which its client waits."""
+        if left_us is None or (self.timeout_us is not None and self.timeout_us <= left_us):
+            return self
+        return replace(self, timeout_us=left_us)
+
+    def chosen(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs that the client asks for, in its order."""
+        if self.outputs is None:
+            return tuple(tensors)
+        by_name = {tensor.name: tensor for tensor in tensors}
+        return tuple(by_name[output.name] for output in self.outputs)
+
+    def unanswerable(self, tensors: Sequence[Tensor]) -> ProtocolError | None:
+        """Why ``tensors``, which the model made, cannot be sent in the form that the client asks for."""
+        for tensor in self.chosen(tensors):
+            place = self.place_of(tensor.name)
+            if place is not None:
+                if (size := len(raw_from_array(tensor.datatype, tensor.array))) > place.size:
+                    return malformed(
+                        f"output {tensor.name!r} has {size} bytes: they do not fit shared_memory_byte_size "
+                        f"(={place.size})."
+                    )
+            elif not self.wants_binary(tensor.name):
+                problem = json_problem(tensor.name, tensor.datatype, tensor.array)
+                if problem is not None:
+                    return malformed(problem)
+        return None
+
+    def place_of(self, name: str) -> Place | None:
+        """Where output ``name`` is to be written, if not in the answer."""
+        return next((output.place for output in self.outputs or () if output.name == name), None)
 
     def wants_binary(self, name: str) -> bool:
         """Whether output ``name`` is to be sent raw."""
@@ -80,60 +126,72 @@ class Message:
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)  # type: ignore[return-value]
 
 
+_ABSENT = msgspec.Raw()
+"""One object, because a field is left out if it *is* its default."""
+
+
 class _TensorHeader(msgspec.Struct, omit_defaults=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
-    data: msgspec.Raw = msgspec.Raw()
+    parameters: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
 
 
 class _OutputHeader(msgspec.Struct, omit_defaults=True):
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: msgspec.Raw = _ABSENT
 
 
 class _RequestHeader(msgspec.Struct, omit_defaults=True):
     inputs: list[_TensorHeader]
-    id: str = ""
-    parameters: dict[str, Any] = {}
+    id: str | None = ""
+    parameters: msgspec.Raw = _ABSENT
     outputs: list[_OutputHeader] | None = None
 
 
 class _ResponseHeader(msgspec.Struct, omit_defaults=True):
     model_name: str
     outputs: list[_TensorHeader]
-    model_version: str = ""
-    id: str = ""
-    parameters: dict[str, Any] = {}
+    model_version: str | None = ""
+    id: str | None = ""
+    parameters: msgspec.Raw = _ABSENT
 
 
 _request_decoder = msgspec.json.Decoder(_RequestHeader)
 _response_decoder = msgspec.json.Decoder(_ResponseHeader)
+_parameters_decoder = msgspec.json.Decoder(dict[str, Any] | None)
 _encoder = msgspec.json.Encoder()
 H = TypeVar("H", _RequestHeader, _ResponseHeader)
 
 
-def decode_request(body: bytes, header_length: int | None = None) -> InferRequest:
-    """The request in ``body``; :class:`ProtocolError` (400) for anything that is not one."""
+def decode_request(
+    body: bytes | memoryview, header_length: int | None = None, regions: Regions | None = None
+) -> InferRequest:
+    """The request in ``body``; :class:`ProtocolError` (400) for anything that is not one.
+
+    Tensors may be in shared memory only if there are ``regions``.
+    """
     header, raw = _decode_header(_request_decoder.decode, body, header_length)
-    inputs = _read_tensors(header.inputs, raw)
+    parameters = _parameters(header.parameters)
+    refuse_unsupported_request(parameters)
+    inputs = _read_tensors(header.inputs, raw, regions)
     outputs = None
-    # An empty list asks, by the protocol, for what an absent one does: every output.
+    # By the protocol, an empty list asks for every output, as an absent one does.
     if header.outputs:
-        outputs = tuple(_requested(output) for output in header.outputs)
-        _names_differ([output.name for output in outputs], "outputs")
+        outputs = tuple(_requested(output, regions) for output in header.outputs)
+        names_differ([output.name for output in outputs], "outputs")
     return InferRequest(
         inputs=inputs,
-        id=header.id,
+        id=header.id or "",
         outputs=outputs,
-        binary_default=_flag(header.parameters, "binary_data_output") or False,
-        timeout_us=_timeout_us(header.parameters),
+        binary_default=_flag(parameters, "binary_data_output") or False,
+        timeout_us=timeout_us(parameters),
     )
 
 
 def encode_request(request: InferRequest, *, binary: bool = True) -> Message:
-    """The message that decodes to ``request``; inputs go raw where ``binary``, else as JSON."""
+    """The message that decodes to ``request``; inputs are raw if ``binary``, else JSON."""
     parameters: dict[str, Any] = {}
     if request.binary_default:
         parameters["binary_data_output"] = True
@@ -141,27 +199,34 @@ def encode_request(request: InferRequest, *, binary: bool = True) -> Message:
         parameters["timeout"] = request.timeout_us
     headers, raw = _write_tensors(request.inputs, lambda name: binary)
     outputs = None if request.outputs is None else [_output_header(output) for output in request.outputs]
-    return _message(_RequestHeader(headers, request.id, parameters, outputs), raw)
+    return _message(_RequestHeader(headers, request.id, _raw_parameters(parameters), outputs), raw)
 
 
-def decode_response(body: bytes, header_length: int | None = None) -> InferResponse:
+def decode_response(body: bytes | memoryview, header_length: int | None = None) -> InferResponse:
     """The response in ``body``; :class:`ProtocolError` for anything that is not one."""
     header, raw = _decode_header(_response_decoder.decode, body, header_length)
     return InferResponse(
-        header.model_name, _read_tensors(header.outputs, raw), header.model_version, header.id
+        header.model_name, _read_tensors(header.outputs, raw), header.model_version or "", header.id or ""
     )
 
 
-def encode_response(response: InferResponse, wants_binary: Callable[[str], bool]) -> Message:
-    """The message for ``response``; each output raw or as JSON, as ``wants_binary(name)`` says."""
-    headers, raw = _write_tensors(response.outputs, wants_binary)
+def encode_response(
+    response: InferResponse,
+    wants_binary: Callable[[str], bool],
+    put: Callable[[Tensor], Place | None] = lambda tensor: None,
+) -> Message:
+    """The message for ``response``; each output raw or as JSON, as ``wants_binary(name)`` says.
+
+    ``put`` may write an output to shared memory: then the message only says where it is.
+    """
+    headers, raw = _write_tensors(response.outputs, wants_binary, put)
     return _message(_ResponseHeader(response.model, headers, response.version, response.id), raw)
 
 
 def _decode_header(
-    decode: Callable[[bytes | memoryview], H], body: bytes, header_length: int | None
+    decode: Callable[[bytes | memoryview], H], body: bytes | memoryview, header_length: int | None
 ) -> tuple[H, memoryview | None]:
-    """The JSON part, and the raw part where there is one."""
+    """The JSON part, and the raw part if there is one."""
     view = memoryview(body)
     if header_length is not None and not 0 <= header_length <= len(view):
         raise malformed(f"{HEADER_LENGTH} (={header_length}) must be 0 to the body's {len(view)} bytes.")
@@ -172,13 +237,42 @@ def _decode_header(
     return header, None if header_length is None else view[header_length:]
 
 
-def _read_tensors(headers: Sequence[_TensorHeader], raw: memoryview | None) -> tuple[Tensor, ...]:
-    """Every tensor, from its JSON data or from its piece of ``raw``, which must be used up."""
-    _names_differ([header.name for header in headers], "tensors")
+def put_in(regions: Regions | None, request: InferRequest) -> Callable[[Tensor], Place | None]:
+    """What writes an output to shared memory if ``request`` wants it there; returns what it wrote."""
+
+    def put(tensor: Tensor) -> Place | None:
+        place = request.place_of(tensor.name)
+        if place is None or regions is None:
+            return None
+        data = raw_from_array(tensor.datatype, tensor.array)
+        regions.write(place, data)
+        return place._replace(size=len(data))
+
+    return put
+
+
+def _read_tensors(
+    headers: Sequence[_TensorHeader], raw: memoryview | None, regions: Regions | None = None
+) -> tuple[Tensor, ...]:
+    """Every tensor, from its JSON data, from a region, or from its piece of ``raw``, which must be used up."""
+    if len(headers) > MOST_TENSORS:
+        raise ProtocolError(413, f"{len(headers)} tensors in one message; at most {MOST_TENSORS} may be.")
+    names_differ([header.name for header in headers], "tensors")
     tensors = []
-    at = 0
+    at = placed_bytes = 0
     for header in headers:
-        size = _raw_size(header, raw, at)
+        parameters = _parameters(header.parameters)
+        refuse_unsupported(header.name, parameters)
+        place = wanted_place(header.name, parameters, regions)
+        if place is not None and regions is not None:
+            placed_bytes += place.size
+            refuse_large(placed_bytes, regions)
+            if memoryview(header.data) or "binary_data_size" in parameters:
+                raise malformed(f"tensor {header.name!r} has both data and shared_memory_region; give one.")
+            array = array_from_raw(header.datatype, header.shape, regions.read(place))
+            tensors.append(Tensor(header.name, header.datatype, array))
+            continue
+        size = _raw_size(header, parameters, raw, at)
         if size is None or raw is None:
             array = array_from_json(header.datatype, header.shape, header.data)
         else:
@@ -192,14 +286,13 @@ def _read_tensors(headers: Sequence[_TensorHeader], raw: memoryview | None) -> t
     return tuple(tensors)
 
 
-def _raw_size(header: _TensorHeader, raw: memoryview | None, at: int) -> int | None:
-    """The length of the tensor's raw data from ``at``, or None where it is given as JSON."""
+def _raw_size(
+    header: _TensorHeader, parameters: Mapping[str, Any], raw: memoryview | None, at: int
+) -> int | None:
+    """The length of the tensor's raw data from ``at``, or None if it is given as JSON."""
     name = header.name
-    for feature in _UNSUPPORTED:
-        if feature in header.parameters:
-            raise malformed(f"tensor {name!r}: parameter {feature!r} is not supported.")
-    size = header.parameters.get("binary_data_size")
-    has_data = bool(bytes(header.data))
+    size = parameters.get("binary_data_size")
+    has_data = len(memoryview(header.data)) > 0
     if size is None:
         if not has_data:
             raise malformed(f"tensor {name!r} has neither data nor binary_data_size.")
@@ -216,19 +309,23 @@ def _raw_size(header: _TensorHeader, raw: memoryview | None, at: int) -> int | N
 
 
 def _write_tensors(
-    tensors: Sequence[Tensor], wants_binary: Callable[[str], bool]
+    tensors: Sequence[Tensor],
+    wants_binary: Callable[[str], bool],
+    put: Callable[[Tensor], Place | None] = lambda tensor: None,
 ) -> tuple[list[_TensorHeader], list[bytes | memoryview]]:
     headers = []
     raw: list[bytes | memoryview] = []
     for tensor in tensors:
         header = _TensorHeader(tensor.name, list(tensor.array.shape), tensor.datatype)
-        if wants_binary(tensor.name):
+        place = put(tensor)
+        if place is not None:
+            header.parameters = _raw_parameters(placed_parameters(place))
+        elif wants_binary(tensor.name):
             data = raw_from_array(tensor.datatype, tensor.array)
-            header.parameters = {"binary_data_size": len(data)}
+            header.parameters = _raw_parameters({"binary_data_size": len(data)})
             raw.append(data)
         else:
-            items = json_from_array(tensor.name, tensor.datatype, tensor.array)
-            header.data = msgspec.Raw(_encoder.encode(items))
+            header.data = msgspec.Raw(json_text(tensor.name, tensor.datatype, tensor.array))
         headers.append(header)
     return headers, raw
 
@@ -238,15 +335,47 @@ def _message(header: _RequestHeader | _ResponseHeader, raw: list[bytes | memoryv
     return Message((text, *raw), len(text) if raw else None)
 
 
-def _requested(output: _OutputHeader) -> RequestedOutput:
-    for feature in _UNSUPPORTED:
-        if output.parameters.get(feature):
-            raise malformed(f"output {output.name!r}: parameter {feature!r} is not supported.")
-    return RequestedOutput(output.name, _flag(output.parameters, "binary_data"))
+def _requested(output: _OutputHeader, regions: Regions | None) -> RequestedOutput:
+    parameters = _parameters(output.parameters)
+    refuse_unsupported(output.name, parameters)
+    place = wanted_place(output.name, parameters, regions)
+    return RequestedOutput(output.name, _flag(parameters, "binary_data"), place)
 
 
 def _output_header(output: RequestedOutput) -> _OutputHeader:
-    return _OutputHeader(output.name, {} if output.binary is None else {"binary_data": output.binary})
+    parameters = {} if output.binary is None else {"binary_data": output.binary}
+    return _OutputHeader(output.name, _raw_parameters(parameters))
+
+
+def refuse_unsupported_request(parameters: Mapping[str, Any]) -> None:
+    """:class:`ProtocolError` if the ``parameters`` of a request ask for what the server does not do."""
+    for name, instead in _UNSUPPORTED_OF_REQUESTS.items():
+        if parameters.get(name):
+            raise malformed(f"parameter {name!r} (={parameters[name]!r:.40}) is not supported: {instead}.")
+
+
+def refuse_unsupported(tensor: str, parameters: Mapping[str, Any]) -> None:
+    """:class:`ProtocolError` if ``parameters`` ask for what the server does not do."""
+    for feature in _UNSUPPORTED_OF_TENSORS:
+        if parameters.get(feature):
+            raise malformed(f"tensor {tensor!r}: parameter {feature!r} is not supported.")
+
+
+def _parameters(raw: msgspec.Raw) -> dict[str, Any]:
+    """Parameters as values; they are decoded late, so that their size is known first."""
+    size = len(memoryview(raw))
+    if size == 0:
+        return {}
+    if size > MOST_PARAMETER_BYTES:
+        raise ProtocolError(413, f"parameters of {size} bytes; at most {MOST_PARAMETER_BYTES} may be.")
+    try:
+        return _parameters_decoder.decode(raw) or {}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise malformed(f"parameters must be a JSON object: {error}.") from None
+
+
+def _raw_parameters(parameters: Mapping[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(parameters)) if parameters else _ABSENT
 
 
 def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
@@ -256,7 +385,7 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
     return value
 
 
-def _timeout_us(parameters: Mapping[str, Any]) -> int | None:
+def timeout_us(parameters: Mapping[str, Any]) -> int | None:
     """The request's own SLO; 0 means, as in the protocol's extension, that it has none of its own."""
     value = parameters.get("timeout", 0)
     if type(value) is not int or not 0 <= value < 2**53:
@@ -264,6 +393,7 @@ def _timeout_us(parameters: Mapping[str, Any]) -> int | None:
     return value or None
 
 
-def _names_differ(names: Sequence[str], what: str) -> None:
+def names_differ(names: Sequence[str], what: str) -> None:
+    """:class:`ProtocolError` if a name comes twice."""
     if len(set(names)) != len(names):
         raise malformed(f"{what} must have different names, got {list(names)[:16]}.")

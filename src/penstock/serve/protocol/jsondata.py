@@ -14,9 +14,14 @@ from penstock.serve.protocol.datatypes import BYTES, FLOATS, RAW_ONLY, numpy_dty
 from penstock.serve.protocol.errors import malformed
 from penstock.serve.protocol.raw import Array, element_count
 
+PIECE = 16_384
+"""Elements that are written in one go, about a millisecond."""
+
+_encoder = msgspec.json.Encoder()
+
 
 def array_from_json(datatype: str, shape: Sequence[int], data: msgspec.Raw) -> Array:
-    """The array written in ``data``; :class:`ProtocolError` (400) where it does not fit type or shape."""
+    """The array written in ``data``; :class:`ProtocolError` (400) if it does not fit type or shape."""
     dtype = numpy_dtype(datatype)
     if datatype in RAW_ONLY:
         raise malformed(f"{datatype} has no JSON form: send it as binary data.")
@@ -35,21 +40,37 @@ def array_from_json(datatype: str, shape: Sequence[int], data: msgspec.Raw) -> A
         raise malformed(f"an element is outside the range of {datatype}.") from None
 
 
-def json_from_array(name: str, datatype: str, array: Array) -> list[Any]:
-    """The elements of ``array`` as a flat list; :class:`ProtocolError` (400) where JSON cannot carry them."""
+def json_problem(name: str, datatype: str, array: Array) -> str | None:
+    """Why JSON cannot carry ``array``, or None."""
     if datatype in RAW_ONLY:
-        raise malformed(f"output {name!r} is {datatype}, which has no JSON form: ask for binary_data.")
+        return f"output {name!r} is {datatype}, which has no JSON form: ask for binary_data."
     if datatype in FLOATS and not np.isfinite(array).all():
-        raise malformed(
-            f"output {name!r} holds NaN or infinity, which JSON cannot carry: ask for binary_data."
+        return f"output {name!r} holds NaN or infinity, which JSON cannot carry: ask for binary_data."
+    if datatype == BYTES:
+        try:
+            for item in array.ravel().tolist():
+                item.decode()
+        except UnicodeDecodeError:
+            return f"output {name!r} holds bytes that are not UTF-8: ask for binary_data."
+    return None
+
+
+def json_text(name: str, datatype: str, array: Array) -> bytes:
+    """The elements of ``array`` as a flat list in JSON; :class:`ProtocolError` (400) if JSON cannot carry them.
+
+    It is made in pieces: a thread that makes a large one leaves Python's lock to others between them.
+    """
+    problem = json_problem(name, datatype, array)
+    if problem is not None:
+        raise malformed(problem)
+    flat = array.reshape(-1)
+    pieces = []
+    for at in range(0, len(flat), PIECE):
+        items: list[Any] = flat[at : at + PIECE].tolist()
+        pieces.append(
+            _encoder.encode([item.decode() for item in items] if datatype == BYTES else items)[1:-1]
         )
-    items: list[Any] = array.ravel().tolist()
-    if datatype != BYTES:
-        return items
-    try:
-        return [item.decode() for item in items]
-    except UnicodeDecodeError:
-        raise malformed(f"output {name!r} holds bytes that are not UTF-8: ask for binary_data.") from None
+    return b"[" + b",".join(pieces) + b"]"
 
 
 def _flat_items(element: type, shape: Sequence[int], data: msgspec.Raw) -> list[Any]:
@@ -60,11 +81,11 @@ def _flat_items(element: type, shape: Sequence[int], data: msgspec.Raw) -> list[
     except msgspec.ValidationError as error:
         if len(shape) < 2:  # the flat form is the only one
             raise malformed(f"data: {error}.") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise malformed(f"data is not JSON: {error}.") from None
     try:
         rows = _decoder(element, len(shape)).decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise malformed(f"data is neither a flat list nor nested as shape {list(shape)}: {error}.") from None
     for length in shape[1:]:
         if any(len(row) != length for row in rows):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from penstock.traffic.arrivals import I64
+from penstock.arrays import I64
 from penstock.traffic.formats.gather import Piece, gather, whole_us
 from penstock.traffic.formats.lines import Chunk, read_table
 from penstock.traffic.trace import Trace

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from penstock.arrays import F64, I64
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import F64, I64, LONGEST_S
-from penstock.traffic.modulated import SteppedShape
+from penstock.traffic.arrivals import LONGEST_S
+from penstock.traffic.processes.modulated import SteppedShape
 from penstock.traffic.trace import MOST_ROWS, Labels, Trace
 from penstock.units import US_PER_S
 
@@ -24,6 +25,12 @@ class Series:
 
     counts: I64
     names: dict[str, str]
+
+
+def coarser(series: Series, bins: int) -> Series:
+    """The same arrivals, with ``bins`` intervals counted as one."""
+    padded = np.pad(series.counts, (0, -len(series.counts) % bins))
+    return Series(padded.reshape(-1, bins).sum(axis=1), series.names)
 
 
 def shape(path: Path, series: Iterator[Series], bin_s: int, start_s: float | None) -> SteppedShape:

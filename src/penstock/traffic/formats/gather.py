@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from penstock.arrays import I64
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import I64, LONGEST_S
+from penstock.traffic.arrivals import LONGEST_S
 from penstock.traffic.trace import MOST_ROWS, Labels, Trace, closed_to_a_circle
 from penstock.units import US_PER_S
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
+from penstock.arrays import F64
 from penstock.errors import BadInputError
-from penstock.traffic.arrivals import F64
 
 LONGEST_LINE = 2**20
-"""Characters. A file without line ends must not be read whole to find that out."""
+"""Characters. A file without line ends must not be read to its end to find that out."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 CHUNK_ROWS = 4_096
 """Small enough for the processor's cache: larger chunks are read more slowly."""
@@ -64,6 +67,20 @@ class Chunk:
             row = next(i for i, cell in enumerate(cells) if not cell)
             self.refuse(row, column, "must be a name. Fill in the cell, or remove the column.")
         return cells
+
+    def unix_us(self, row: int, column: str) -> int:
+        """Microseconds since 1970 of the ISO 8601 time in a cell; one without a zone is UTC."""
+        try:
+            moment = datetime.fromisoformat(self.columns[column][row].strip())
+        except ValueError:
+            self.refuse(
+                row, column, "must be an ISO 8601 time such as 2025-01-31T09:30:00.250Z. Correct the cell."
+            )
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        if moment < _EPOCH:
+            self.refuse(row, column, "lies before 1970. Correct the cell.")
+        return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _is_number(cell: str) -> bool:

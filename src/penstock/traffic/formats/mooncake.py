@@ -1,7 +1,7 @@
 """Mooncake traces (FAST 2025): a JSON object a line, with ``timestamp`` in milliseconds from the start.
 
 Described in kvcache-ai/Mooncake, FAST25-release (Apache-2.0). Lines are in order of time; the clock steps by about
-three seconds, so that many arrivals share a time, and they are kept so.
+three seconds, so many arrivals have the same time. They keep it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from penstock.traffic.arrivals import I64
+from penstock.arrays import I64
 from penstock.traffic.formats.counting import MOST_COUNT, Series, check_length
 from penstock.traffic.formats.gather import LATEST_S
 from penstock.traffic.formats.lines import Chunk, read_header, read_table

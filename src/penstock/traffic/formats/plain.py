@@ -1,4 +1,4 @@
-"""Plain CSV, the format Penstock writes: ``time_us`` or ``time_s``, and optionally ``stream``, ``class``, ``type``.
+"""Plain CSV, the format Penstock writes: ``time_us``, ``time_s`` or ISO 8601 ``time``, and names if there are any.
 
 Times are from any origin, in order. ``model`` may stand for ``type``: what a request asks for is a model.
 """
@@ -18,7 +18,7 @@ from penstock.traffic.formats.lines import CHUNK_ROWS, Chunk, read_header, read_
 from penstock.traffic.suggest import suggest
 from penstock.traffic.trace import Trace
 
-TIMES = ("time_us", "time_s")
+TIMES = ("time_us", "time_s", "time")
 NAMES = {"stream": "stream", "class": "class", "type": "type", "model": "type"}
 """Columns of names, and what each is."""
 
@@ -48,7 +48,9 @@ def _pieces(path: Path) -> Iterator[Piece]:
 def _times(chunk: Chunk) -> np.ndarray:
     if "time_us" in chunk.columns:
         return chunk.numbers("time_us", most=LATEST_US, whole=True).astype(np.int64)
-    return whole_us(chunk.numbers("time_s", most=LATEST_S))
+    if "time_s" in chunk.columns:
+        return whole_us(chunk.numbers("time_s", most=LATEST_S))
+    return np.array([chunk.unix_us(row, "time") for row in range(len(chunk.lines))], np.int64)
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -60,7 +62,8 @@ def _check_header(header: list[str], path: Path) -> None:
             )
     if sum(name in TIMES for name in header) != 1 or {"type", "model"} <= set(header):
         raise BadInputError(
-            f"{path}: line 1: the header is {','.join(header)!r}, but it must have one of time_us and time_s, and at "
+            f"{path}: line 1: the header is {','.join(header)!r}, but it must have one of time_us, time_s and time, "
+            f"and at "
             f"most one of type and model. Remove one."
         )
 

@@ -1,0 +1,135 @@
+"""The tables of a plan: its pools, its devices, what was verified, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from penstock.api.showing.objective import unit_of
+from penstock.api.showing.tables import Part, table
+from penstock.plan.documents.plan import ModelPlan, Plan, StagePlan, Verified
+from penstock.plan.energy import plan_power
+from penstock.plan.questions.cost import cost_per_million, hourly_cost
+
+
+def plan_parts(plan: Plan) -> list[Part]:
+    """Pools of every model, devices of every class, and the proof."""
+    found: list[Part] = [_pool_table(plan, model) for model in plan.models]
+    found.append(table("Devices", ["class", "used", "in service"], _devices(plan)))
+    if plan.verification is not None:
+        how = plan.verification
+        found.append(
+            table(
+                f"Verified: {how.arrivals} arrivals, policy {how.policy}, {len(how.seeds)} runs of "
+                f"{how.seconds:g} s",
+                ["model", "rate/s", "95% interval", "attainment"],
+                [
+                    [
+                        m.name,
+                        f"{m.offered_rps:.1f}",
+                        _interval(m.verified),
+                        f"{m.verified.attainment:.2%}",
+                    ]
+                    for m in plan.models
+                    if m.verified
+                ],
+            )
+        )
+        if shares := held_shares(plan):
+            title = "Limits of what can be held (docs/goodput-bound.md), rate / weight in requests/s"
+            found.append(table(title, ["with", "at most", "held"], shares))
+    return [*found, *_proof(plan)]
+
+
+def held_shares(plan: Plan) -> list[list[str]]:
+    """Rows of (limit, its rate / weight, the share that the verified rates hold), for those that the plan states."""
+    if any(model.verified is None for model in plan.models):
+        return []
+    weights = [own.weight for own in plan.scenario.models]
+    held = min(model.offered_rps / weight for model, weight in zip(plan.models, weights, strict=True))
+    limits = (
+        ("pools_bound_rps", "these pools, any policy"),
+        ("static_bound_rps", "any fixed division of the fleet"),
+        ("any_policy_bound_rps", "any policy, even one that moves devices"),
+    )
+    return [
+        [text, f"{bound:.1f}", f"{held / bound:.1%}"]
+        for key, text in limits
+        if isinstance(bound := plan.stats.get(key), float)
+    ]
+
+
+def _interval(verified: Verified) -> str:
+    if verified.low_rps is None or verified.high_rps is None:
+        return ""
+    return f"{verified.low_rps:.1f}-{verified.high_rps:.1f}"
+
+
+def _pool_table(plan: Plan, model: ModelPlan) -> Part:
+    title = (
+        f"{model.name}: {model.rate_rps:.1f} requests/s within {model.slo_us / 1e3:.2f} ms "
+        f"(margin {model.margin_us / 1e3:.2f} ms); times in ms"
+    )
+    columns = ["", "blocks", "class", "batch", "workers", "devices", "infer", "transfer", "slack", "rate/s"]
+    return table(title, columns, list(_pools(plan, model)))
+
+
+def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:
+    """One row per stage. Slack is what remains of the SLO less its margin after gathering, inference and transfer."""
+    factor = plan.scenario.planner.batch_build_factor
+    for number, pipeline in enumerate(model.pipelines):
+        gather_us = factor * 1e6 * (pipeline.stages[0].batch - 1) / (model.estimated_rps or 1.0)
+        busy_us = sum(stage.inference_us + stage.transfer_us for stage in pipeline.stages)
+        slack_ms = (model.slo_us - model.margin_us - gather_us - busy_us) / 1e3
+        for s, stage in enumerate(pipeline.stages):
+            yield [
+                str(number) if s == 0 else "",
+                f"[{stage.blocks[0]}, {stage.blocks[1]})",
+                _class_of(plan, stage),
+                str(stage.batch),
+                str(stage.workers),
+                f"{stage.workers / stage.share:.2f}".rstrip("0").rstrip("."),
+                f"{stage.inference_us / 1e3:.3f}",
+                f"{stage.transfer_us / 1e3:.3f}",
+                f"{slack_ms:.3f}" if s == 0 else "",
+                f"{stage.rate_rps:.1f}",
+            ]
+
+
+def _class_of(plan: Plan, stage: StagePlan) -> str:
+    if plan.scheduled is not None:
+        return f"{stage.device_class}, by turns"
+    return stage.device_class if stage.share == 1 else f"{stage.device_class} 1/{stage.share}"
+
+
+def _devices(plan: Plan) -> Iterator[list[str]]:
+    for name, spec in plan.scenario.cluster.device_classes.items():
+        used = {worker.device for worker in plan.placement if worker.device_class == name}
+        yield [name, str(len(used)), str(spec.available)]
+
+
+def _proof(plan: Plan) -> Iterator[str]:
+    yield f"objective  {plan.objective:.4f} {unit_of(plan.scenario)}"
+    yield f"bound      {plan.bound:.4f} ({_what_bounds(plan)})"
+    yield f"gap        {plan.gap:.2e}, {plan.status}"
+    if (hourly := hourly_cost(plan)) is not None:
+        rate = sum(model.offered_rps for model in plan.models)
+        yield (
+            f"cost       {hourly:.2f} an hour; {cost_per_million(hourly, rate):.2f} a million requests at the "
+            f"planned rates"
+        )
+    if (power := plan_power(plan)) is not None:
+        each = ", ".join(f"{name} {joules:.3g} J" for name, joules in power.joules.items())
+        yield f"power      {power.planned_w:.0f} W at the planned rates, {power.busy_w:.0f} W busy; a request: {each}"
+    if plan.scheduled is not None:
+        yield "devices    models take turns: every model is on every device and stops between segments"
+    if plan.lent_pools:
+        yield "pools      lent: a worker serves its own stage, and while it is idle others of its kind"
+    elif plan.shared_pools:
+        yield "pools      shared: a worker serves every stage of its class, share and place"
+    yield f"solved in  {plan.stats['solve_seconds']:.2f} s"
+
+
+def _what_bounds(plan: Plan) -> str:
+    if plan.planner in ("dart-r", "even"):
+        return "from device time: no plan exceeds it, and few come near"
+    return "no plan of this space exceeds it"

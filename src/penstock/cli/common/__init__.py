@@ -1,0 +1,1 @@
+"""Options, tables and notes that several verbs share."""

@@ -1,0 +1,1 @@
+"""Verbs that read and write files of other formats: ``import``, ``export``, ``traffic``."""

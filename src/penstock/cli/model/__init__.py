@@ -1,0 +1,1 @@
+"""Verbs about one model: ``zoo``, ``profile``, ``partition``."""

@@ -1,0 +1,1 @@
+"""Verbs about plans: ``plan``, ``explain``, ``diff``, ``replan``, ``capacity``, ``compare``."""

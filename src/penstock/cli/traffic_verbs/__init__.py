@@ -1,0 +1,1 @@
+"""The verbs of ``penstock traffic`` that are about streams."""

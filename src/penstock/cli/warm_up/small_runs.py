@@ -1,0 +1,127 @@
+"""Small runs that call every kernel with arguments of the types that real runs have."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from penstock.cluster import Cluster, DeviceClass
+from penstock.partition.bounds.levels.ancestry import ancestry
+from penstock.partition.bounds.levels.level import LevelMaker
+from penstock.partition.bounds.levels.level_bound import Stages, level_bound
+from penstock.partition.budget import Deadline
+from penstock.partition.heterogeneous import partition_unlike, prove_unlike
+from penstock.partition.partition import partition
+from penstock.partition.prepartition import prepartition
+from penstock.partition.problem import PartitionProblem, TensorUse, make_problem
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
+from penstock.plan.large.knapsack_covers import Configurations, cover
+from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.ppipe.simulator.published import POLICIES as PUBLISHED
+from penstock.ppipe.simulator.published import simulate_published
+from penstock.profile.table import Block, LatencyTable, Profile, Provenance
+from penstock.schedule.mechanism.in_flight_kernels import has_room
+from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.table import DispatchTable
+from penstock.simulate.every_policy import POLICIES, simulate_policy
+from penstock.traffic.arrivals import Arrivals
+
+REQUESTS = 200
+
+
+def run_every_kernel() -> None:
+    """Run each step once. Then every kernel of the package is compiled, or read from its cache."""
+    _partition()
+    plan, profiles = _plan()
+    _serve(plan, profiles)
+
+
+def _partition() -> None:
+    """Two branches that join, so that there are several orders to cut."""
+    work = [3.0, 1.0, 4.0, 1.0, 5.0, 2.0]
+    uses = [(0, (1, 2)), (1, (3,)), (2, (4,)), (3, (5,)), (4, (5,))]
+    tensors = [TensorUse(maker, users, 1.0) for maker, users in uses]
+    problem = make_problem("warm-up", [f"op{i}" for i in range(len(work))], work, tensors)
+    partition(problem, 3, time_limit_s=5.0)
+    _unlike(problem)
+    _levels(problem)
+    prepartition({"a": problem.work}, np.arange(len(work) + 1, dtype=np.int64), 2)
+
+
+def _unlike(problem: PartitionProblem) -> None:
+    works, stages = {"a": problem.work, "b": 2.0 * problem.work}, {"a": 1, "b": 1}
+    found = partition_unlike(problem, works, stages, random_tries=2)
+    prove_unlike(problem, works, stages, found, time_limit_s=5.0)
+
+
+def _levels(problem: PartitionProblem) -> None:
+    """What only hard graphs come to."""
+    maker = LevelMaker(ancestry(problem, problem.work), problem.work)
+    level = maker.level(0.0, maker.total)
+    assert level is not None, "some boundary has some work before it"
+    maker.sides_of(level, 2)
+    level_bound(problem, Stages.alike(problem, 3), cutoff=8.0, goal=8.0, deadline=Deadline(5.0))
+
+
+def _plan() -> tuple[Plan, dict[str, Profile]]:
+    """One model of two blocks, each best on another class, so that the plan is a pipeline of two stages."""
+    rows = {"a": [[1_000, 1_500], [9_000, 17_000]], "b": [[9_000, 17_000], [1_000, 1_500]]}
+    profile = Profile(
+        model="m",
+        blocks=(Block("b0", (), 0, 0), Block("b1", (), 0, 0)),
+        boundary_bytes=(0, 1_000, 0),
+        tables={(name, 1): LatencyTable(np.array(table, np.int64)) for name, table in rows.items()},
+        provenance=Provenance("measured", "none", "none", "2026-01-01"),
+    )
+    scenario = Scenario(
+        version=1,
+        cluster=Cluster(
+            bandwidth_gbps=10.0,
+            device_classes={name: DeviceClass(count=2, per_host=1) for name in rows},
+        ),
+        models=[ServedModel(name="m", profile="m", slo_us=30_000, slo_margin=0.2)],
+        planner=PlannerSettings(max_stages=2),
+    )
+    profiles = {"m": profile}
+    one = Configurations(np.zeros(1, np.int64), np.ones((1, 1), np.int64), np.ones(1), np.ones((1, 1)))
+    cover(one, 1.0, np.ones(1))  # by the planner only if templates are too many to list
+    return PoolPlanner().plan(scenario, profiles).solution, profiles
+
+
+def _serve(plan: Plan, profiles: dict[str, Profile]) -> None:
+    table = dispatch_table(plan, profiles)
+    arrival_us = np.arange(REQUESTS, dtype=np.int64) * 500
+    arrivals = Arrivals(arrival_us, np.zeros(REQUESTS, np.int64), None)
+    for policy in POLICIES:
+        for noise in (False, True):
+            simulate_policy(
+                table,
+                arrivals,
+                model_names=["m"],
+                seed=0,
+                noise=noise,
+                dispatch_us=1,
+                overhead_us=1,
+                policy=policy,
+            )
+    for policy in PUBLISHED:
+        simulate_published(plan, table, arrivals, policy=policy)
+    _every_call(table)
+
+
+def _every_call(table: DispatchTable) -> None:
+    """What the server's dispatcher calls."""
+    policy = ReservationPolicy(table)
+    for request in range(20):
+        policy.arrive(request, 0, request, request + 30_000)
+    policy.cancel(19)
+    decision = policy.decide(20)
+    dispatched = decision.dispatches or policy.decide(decision.wake_us).dispatches
+    now_us = 30_000
+    for dispatch in dispatched:
+        policy.complete(now_us, dispatch.batch, 0)
+        policy.abandon(now_us, dispatch.batch)
+    policy.worker_down(now_us, 0)
+    policy.worker_up(now_us, 0)
+    has_room(policy.state.flights, 0)  # when its tables grow

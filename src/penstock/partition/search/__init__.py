@@ -1,0 +1,1 @@
+"""Searches for good partitions: orders, slicing, local moves, genetic keys, ideals."""

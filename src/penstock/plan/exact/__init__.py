@@ -1,0 +1,1 @@
+"""The exact search: there are few templates, all are listed, and a proof says how good the plan is."""

@@ -1,0 +1,1 @@
+"""Replanning: the best plan for a changed scenario, within a number of moves."""

@@ -1,0 +1,1 @@
+"""The published PPipe artifact: its profiles, scenarios and plans, and its simulator."""

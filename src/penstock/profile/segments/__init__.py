@@ -1,0 +1,1 @@
+"""Models in segments: how they run, and what cutting them costs."""

@@ -1,0 +1,1 @@
+"""What plans and records say: verdicts, times, series. Numbers only; :mod:`penstock.report.pictures` draws them."""

@@ -1,0 +1,1 @@
+"""What all rules use: queues, links, pools, routes, and batches in flight."""

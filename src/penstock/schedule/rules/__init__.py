@@ -1,0 +1,1 @@
+"""The rules that choose what a routed policy does next, one a file, and the reactive policy."""

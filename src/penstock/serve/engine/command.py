@@ -1,0 +1,66 @@
+"""Commands that the supervisor runs beside itself: verbs of penstock, and a user's hook. It never waits for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO, Protocol, final
+
+_RUN = "from penstock.cli.main import main; main()"
+
+
+class Running(Protocol):
+    """A command that was started."""
+
+    def ended(self) -> str | None:
+        """None while it runs; then '' if it went well, else what it said."""
+        ...
+
+    def kill(self) -> None:
+        """End it."""
+        ...
+
+
+@final
+class Command:
+    """``words`` in a process group of its own. What it says on standard error is kept, for a note if it fails.
+
+    Raises :class:`OSError` if it cannot be started.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
+        self._process = subprocess.Popen(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._said,
+            process_group=0,
+        )
+
+    def ended(self) -> str | None:
+        """See :class:`Running`."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        self._said.close()
+        return "" if status == 0 else (lines[-1] if lines else f"exit status {status}")
+
+    def kill(self) -> None:
+        """End it, and what it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._said.close()
+
+
+def verb(arguments: Sequence[str]) -> Command:
+    """``penstock`` with ``arguments``."""
+    return Command([sys.executable, "-c", _RUN, *arguments])

@@ -1,0 +1,465 @@
+"""The engine: it starts every process of the server, and starts again those that die.
+
+Dispatcher and gateways are its children. The workers are those of a keeper: children too (``WorkerKeeper``), or
+children of the agents of many hosts (:mod:`penstock.serve.hosts`).
+
+The supervisor has one thread. It sleeps in ``select`` on the control lines of its children and on a pipe to which
+signal handlers write. Whatever ends it, its children see their line end, and end too.
+
+What each process must know after a restart is said again here: which plans are served, which gateways and workers are
+up. What waits and what was sent, the gateways say themselves.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import Literal, final
+
+from penstock.clock import MonotonicClock
+from penstock.errors import BadInputError, PenstockError
+from penstock.serve.control import (
+    Alive,
+    ControlLine,
+    ControlMessage,
+    Drained,
+    GatewayDown,
+    GatewayUp,
+    PlanAdded,
+    Problem,
+    Progress,
+    Ready,
+    Serving,
+    Stop,
+    Switch,
+    SwitchTo,
+    WorkerDown,
+    WorkerHung,
+    WorkerUp,
+)
+from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.engine.child import Child
+from penstock.serve.engine.control_socket import ControlSocket
+from penstock.serve.engine.hang_watch import HangWatch
+from penstock.serve.engine.live_scaling import LiveScaling
+from penstock.serve.engine.replan_on_loss import ReplanOnLoss, used_by
+from penstock.serve.engine.worker_keeper import END_S, Keeper, WorkerEnded, WorkerKeeper, WorkerReport
+from penstock.serve.live_record import note_epoch
+from penstock.serve.spec import ServerSpec, read_spec
+from penstock.units import NEVER_US, US_PER_S
+
+Role = Literal["dispatcher", "gateway"]
+MakeKeeper = Callable[[selectors.BaseSelector, Callable[[WorkerReport], None], Callable[[str], None]], Keeper]
+"""Makes the keeper of the workers from the engine's selector and who hears of workers, and of notes for people."""
+
+
+@dataclass(slots=True)
+class KnownWorker:
+    """A worker as its keeper reports it; no endpoint while it is not up."""
+
+    epoch: int
+    endpoint: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is ready, and lives."""
+        return bool(self.endpoint)
+
+
+_log = logging.getLogger("penstock.serve")
+
+
+@final
+class Process:
+    """A dispatcher or gateway over all its restarts. ``index`` counts the gateways from 0."""
+
+    def __init__(self, role: Role, index: int) -> None:
+        self.role: Role = role
+        self.index = index
+        self.number = -1
+        self.child: Child | None = None
+        self.up_since_us = -1
+        self.is_serving = False
+        self.plans: set[int] = set()
+        self.is_wanted = True
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it has said that it is ready, and lives."""
+        return self.up_since_us >= 0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.role == "dispatcher":
+            return "standby" if self.index else "dispatcher"
+        return f"{self.role} {self.index}"
+
+    def send(self, message: ControlMessage) -> None:
+        """Write to its control line if it lives."""
+        if self.child is not None:
+            self.child.line.send(message)
+
+
+@final
+class LocalEngine:
+    """Supervises one server from start to stop: ``start``, then ``run``, then ``stop``.
+
+    ``keeper`` makes who supervises the workers; by default they are children of this process. ``replan_after_us``: see
+    :class:`ReplanOnLoss`. ``scaling``: follows the load, if anybody does.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        folder: Path,
+        *,
+        gateways: int = 1,
+        standby: bool = False,
+        replan_after_us: int | None = None,
+        scaling: LiveScaling | None = None,
+        keeper: MakeKeeper | None = None,
+    ) -> None:
+        self._folder = folder
+        self._log_format = spec.listen.log_format
+        self._clock = MonotonicClock()
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_writer.setblocking(False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._signals = 0
+        self._is_started = False
+        self._is_stopping = False
+        self._dispatcher = Process("dispatcher", 0)
+        self._standby = Process("dispatcher", 1)
+        self._standby.is_wanted = standby
+        self._gateways = [Process("gateway", index) for index in range(gateways)]
+        self._workers: dict[int, KnownWorker] = {}
+        self._specs: dict[int, ServerSpec] = {}
+        self._scaling = scaling
+        self._replan = ReplanOnLoss(spec.plan or "PLAN", used_by(spec), folder, replan_after_us, _log.warning)
+        if keeper is None:
+            self._keeper: Keeper = WorkerKeeper(
+                folder, self._selector, self._clock, self._hear_of_worker, _log.warning
+            )
+        else:
+            self._keeper = keeper(self._selector, self._hear_of_worker, _log.warning)
+        self._current = spec.epoch
+        self._numbers = {role: count() for role in ("dispatcher", "gateway")}
+        self._delays = RestartDelays()
+        self._hang_watch = HangWatch(self._clock.now_us())
+        self._restarts: list[tuple[int, int, Process]] = []
+        self._order = count()
+        self._control = ControlSocket(folder, self._selector)
+        self._loading: int | None = None
+        self._know(spec)
+
+    def start(self) -> bool:
+        """Start every process and wait until all are ready; False if a signal came before.
+
+        Raises :class:`PenstockError` if one cannot start.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        for process in (self._dispatcher, *self._gateways):
+            self._start(process)
+        self._keeper.add_plan(self._specs[self._current])
+        while not self._signals and not self._is_up():
+            self._turn(NEVER_US)
+        self._is_started = self._is_up()
+        if self._is_started and self._standby.is_wanted:
+            self._start(self._standby)
+        return self._is_started
+
+    def run(self, until_us: int = NEVER_US) -> None:
+        """Watch and restart until a signal comes or the clock passes ``until_us``."""
+        while not self._signals and self._clock.now_us() < until_us:
+            self._turn(until_us)
+
+    def stop(self) -> None:
+        """Drain the gateways, then end the rest. A child that does not end in time is killed."""
+        self._replan.close()
+        if self._scaling is not None:
+            self._scaling.close()
+        self._drain()
+        self._standby.is_wanted = False
+        for processes in (self._gateways, [self._dispatcher, self._standby]):
+            living = [process for process in processes if process.child is not None]
+            for process in living:
+                process.send(Stop())
+            for process in living:
+                assert process.child is not None
+                process.child.reap(END_S)
+        self._keeper.stop()
+        self._control.close()
+        self._selector.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def _drain(self) -> None:
+        """Tell the gateways to stop and watch the rest meanwhile: what they wait for may need a restart or a retry."""
+        self._is_stopping = True
+        drain_us = self._specs[self._current].limits.drain_us
+        until_us = self._clock.now_us() + drain_us + round(END_S * US_PER_S)
+        for gateway in self._gateways:
+            gateway.send(Stop())
+        while any(gateway.child is not None for gateway in self._gateways):
+            if self._clock.now_us() >= until_us or not self._is_started:
+                return
+            self._turn(until_us)
+
+    def _know(self, spec: ServerSpec) -> None:
+        self._specs[spec.epoch] = spec
+        for worker in spec.workers:
+            self._workers[worker] = KnownWorker(spec.epoch)
+
+    def _is_up(self) -> bool:
+        return (
+            self._dispatcher.is_up
+            and all(gateway.is_serving for gateway in self._gateways)
+            and all(worker.is_up for worker in self._workers.values())
+        )
+
+    def _turn(self, until_us: int) -> None:
+        """Sleep until something happens, and handle it."""
+        now_us = self._clock.now_us()
+        restart_us = self._restarts[0][0] if self._restarts else NEVER_US
+        next_us = min(until_us, restart_us, self._keeper.next_us, self._hang_watch.next_us)
+        for key, _ in self._selector.select(max(next_us - now_us, 0) / US_PER_S):
+            if key.data is None:
+                self._wake_reader.recv(64)
+            elif isinstance(key.data, ControlSocket):
+                key.data.accept()
+            elif isinstance(key.data, ControlLine):
+                self._obey(key.data)
+            elif isinstance(key.data, Process):
+                if key.data.child is not None:
+                    self._hear(key.data)
+            else:
+                key.data()  # the keeper's
+        self._kill_hung()
+        self._switch_if_loaded()
+        self._keeper.turn()
+        if self._is_started and not self._is_stopping:
+            self._replan.turn(self._clock.now_us(), self._keeper.lost)
+            if self._scaling is not None:
+                self._scaling.turn(self._clock.now_us())
+        while self._restarts and self._restarts[0][0] <= self._clock.now_us():
+            self._restart(heapq.heappop(self._restarts)[2])
+
+    def _hear(self, process: Process) -> None:
+        assert process.child is not None
+        messages = process.child.line.receive()
+        if messages is None:
+            self._bury(process, process.child)
+        for message in messages or ():
+            if isinstance(message, Problem):
+                process.child.problem = message.message
+            elif isinstance(message, Ready):
+                process.up_since_us = self._clock.now_us()
+                if self._is_started:
+                    _log.info("%s is up again", process.name)
+                if process.role == "gateway":
+                    self._dispatcher.send(GatewayUp(process.number))
+            elif isinstance(message, Serving):
+                process.is_serving = True
+            elif isinstance(message, Alive):
+                self._hang_watch.answered(self._clock.now_us(), process.child)
+            elif isinstance(message, WorkerHung):
+                self._keeper.replace(message)
+            elif isinstance(message, PlanAdded):
+                process.plans.add(message.epoch)
+            elif isinstance(message, Drained):
+                self._end_plan(message.epoch)
+
+    def _hear_of_worker(self, report: WorkerReport) -> None:
+        """A worker came up or ended: the dispatcher hears of it."""
+        worker = self._workers.get(report.worker)
+        if worker is None:
+            return
+        if isinstance(report, WorkerUp):
+            worker.endpoint = report.endpoint
+            if self._is_started and worker.epoch != self._loading:
+                _log.info("worker %d is up again", report.worker)
+            self._dispatcher.send(report)
+        else:
+            self._worker_ended(worker, report)
+
+    def _worker_ended(self, worker: KnownWorker, report: WorkerEnded) -> None:
+        name = f"worker {report.worker}"
+        worker.endpoint = ""
+        if worker.epoch == self._loading:
+            self._give_up_loading(f"{name} could not start: {report.reason}")
+            return
+        if not self._is_started:
+            raise PenstockError(f"{name} could not start: {report.reason}")
+        self._dispatcher.send(WorkerDown(report.worker, f"{name} died ({report.reason})."))
+        self._note_end(name, report.reason, report.restart_us, was_up=report.was_up)
+
+    def _note_end(self, name: str, reason: str, delay_us: int, *, was_up: bool) -> None:
+        ended = "died" if was_up else "could not start"
+        again = "waiting for its host" if delay_us < 0 else f"restarting it in {delay_us / US_PER_S:.1f} s"
+        _log.warning("%s %s (%s); %s", name, ended, reason, again)
+
+    def _bury(self, process: Process, child: Child) -> None:
+        """A process has ended: the dispatcher hears of it, and it is started again later."""
+        self._selector.unregister(child.line)
+        reason = child.reap(END_S)
+        now_us = self._clock.now_us()
+        was_up_us = now_us - process.up_since_us if process.is_up else 0
+        process.child, process.up_since_us, process.is_serving = None, -1, False
+        if self._is_stopping and process.role == "gateway":
+            return
+        if process is self._standby and not process.is_wanted:
+            return
+        if process is self._dispatcher and self._standby.child is not None:
+            _log.warning("dispatcher died (%s); the standby takes over", reason)
+            self._take_over(self._standby.child)
+            self._later(
+                self._standby, now_us + self._delays.next_us((process.role, process.index), was_up_us)
+            )
+            return
+        if not self._is_started:
+            raise PenstockError(f"{process.name} could not start: {reason}")
+        if process.role == "gateway":
+            self._dispatcher.send(GatewayDown(process.number))
+        delay_us = self._delays.next_us((process.role, process.index), was_up_us)
+        self._note_end(process.name, reason, delay_us, was_up=bool(was_up_us))
+        self._later(process, now_us + delay_us)
+
+    def _take_over(self, child: Child) -> None:
+        """The standby becomes the dispatcher; another one will be started in its place."""
+        self._dispatcher.child, self._dispatcher.number = child, self._standby.number
+        self._standby.child = None
+        self._selector.modify(child.line, selectors.EVENT_READ, self._dispatcher)
+        for message in self._first_words(self._dispatcher):
+            self._dispatcher.send(message)
+
+    def _kill_hung(self) -> None:
+        """A dispatcher or gateway that hangs is killed: its line ends, and it is replaced as one that died."""
+        processes = (self._dispatcher, self._standby, *self._gateways)
+        living = [process.child for process in processes if process.child is not None]
+        for child, silent_us in self._hang_watch.look(self._clock.now_us(), living):
+            child.problem = f"it hung: no answer for {silent_us / US_PER_S:.1f} s"
+            child.kill()
+
+    def _later(self, process: Process, at_us: int) -> None:
+        heapq.heappush(self._restarts, (at_us, next(self._order), process))
+
+    # Another plan
+
+    def _obey(self, line: ControlLine) -> None:
+        """A command asks for something."""
+        for message in self._control.hear(line):
+            if not isinstance(message, SwitchTo):
+                continue
+            try:
+                self._load(message.epoch)
+            except PenstockError as error:
+                line.send(Problem(str(error)))
+
+    def _load(self, epoch: int) -> None:
+        """Start the workers of a plan beside those that serve; every process hears of it.
+
+        Raises :class:`PenstockError` if that cannot be now.
+        """
+        if self._loading is not None or self._is_stopping or not self._is_started:
+            raise BadInputError("the server is starting, stopping or loading another plan. Try again later.")
+        if epoch <= max(self._specs):
+            raise BadInputError(f"epoch (={epoch}) must be above {max(self._specs)}: switch once more.")
+        spec = read_spec(self._folder, epoch)
+        if spec.rows is not None:
+            note_epoch(spec, Path(spec.rows))
+        self._know(spec)
+        self._loading = epoch
+        for process in (self._dispatcher, *self._gateways):
+            process.send(PlanAdded(epoch))
+        self._keeper.add_plan(spec, is_gentle=True)
+        self._tell(f"loading {len(spec.workers)} workers")
+
+    def _switch_if_loaded(self) -> None:
+        """Once all of the new plan is there, routes change at once."""
+        epoch = self._loading
+        if epoch is None or not self._dispatcher.is_up:
+            return
+        loaded = all(worker.is_up for worker in self._workers.values() if worker.epoch == epoch)
+        if loaded and all(epoch in gateway.plans for gateway in self._gateways if gateway.child is not None):
+            self._loading, self._current = None, epoch
+            self._dispatcher.send(Switch(epoch))
+            self._control.tell_all(Switch(epoch))
+            spec = self._specs[epoch]
+            self._replan.served(spec.plan or "PLAN", used_by(spec))
+            if self._scaling is not None:
+                self._scaling.served(spec.plan or "PLAN")
+            self._tell(f"switched to plan {self._specs[epoch].plan or epoch}")
+
+    def _give_up_loading(self, why: str) -> None:
+        """A worker of the new plan does not start: all of it is taken back, and the old plan serves on."""
+        epoch = self._loading
+        assert epoch is not None
+        self._loading = None
+        self._dispatcher.send(Drained(epoch))
+        self._end_plan(epoch)
+        _log.error("the new plan was not loaded, the old one serves on: %s", why)
+        self._control.tell_all(Problem(f"{why} The old plan serves on."))
+
+    def _end_plan(self, epoch: int) -> None:
+        """Nothing of a plan is on its way any more: its workers end."""
+        if self._specs.pop(epoch, None) is None:
+            return
+        for gateway in self._gateways:
+            gateway.send(Drained(epoch))
+        self._workers = {index: one for index, one in self._workers.items() if one.epoch != epoch}
+        self._keeper.end_plan(epoch)
+        self._control.tell_all(Drained(epoch))
+
+    def _tell(self, text: str) -> None:
+        _log.info(text)
+        self._control.tell_all(Progress(text))
+
+    def _restart(self, process: Process) -> None:
+        """Start ``process`` again."""
+        if not (self._is_stopping and process.role == "gateway"):
+            self._start(process)
+
+    def _start(self, process: Process) -> None:
+        process.number = next(self._numbers[process.role])
+        if process.role == "dispatcher":
+            child = Child("dispatcher", self._folder, process.number, log_format=self._log_format)
+        else:
+            child = Child("gateway", self._folder, process.number, self._current, log_format=self._log_format)
+        process.child = child
+        self._selector.register(child.line, selectors.EVENT_READ, process)
+        if process is not self._standby:
+            for message in self._first_words(process):
+                process.send(message)
+
+    def _first_words(self, process: Process) -> Iterator[ControlMessage]:
+        """What a process must know that has just started."""
+        epochs = sorted(self._specs)
+        if process.role == "gateway":
+            process.plans = {self._current}
+            yield from (PlanAdded(epoch) for epoch in epochs if epoch != self._current)
+        else:
+            yield from (PlanAdded(epoch) for epoch in epochs)
+            yield from (Switch(epoch) for epoch in epochs if epoch <= self._current)
+            yield from (GatewayUp(gateway.number) for gateway in self._gateways if gateway.is_up)
+            for index, worker in self._workers.items():
+                if worker.is_up:
+                    yield WorkerUp(index, worker.endpoint)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        try:
+            os.write(self._wake_writer.fileno(), b"x")
+        except OSError:
+            return

@@ -1,0 +1,129 @@
+"""What the head and the agents of hosts say to each other: msgpack, never pickled."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.serve.control import WorkerUp
+from penstock.serve.engine.worker_keeper import WorkerEnded
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """From an agent, first of all. ``files``: what it has of sub-models, as EPOCH/NAME, with the bytes."""
+
+    host: str
+    version: str
+    files: dict[str, int]
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: it cannot take part, for this reason, and ends."""
+
+    message: str
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: it takes part. ``port``: the dispatcher's at ``head``,
+    :class:`~penstock.serve.transport.endpoints.Place`."""
+
+    head: str
+    port: int
+
+
+class FilePart(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: the next bytes of the file EPOCH/NAME for its run folder; the last part ends it."""
+
+    name: str
+    data: bytes
+    is_last: bool
+
+
+class AddPlan(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: start these workers, a few at a time if ``is_gentle``.
+
+    ``spec``: the server's spec, whose sub-models were sent before, by name.
+    """
+
+    spec: bytes
+    workers: tuple[int, ...]
+    is_gentle: bool = False
+
+
+class EndPlan(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: the workers of this epoch have nothing more to do."""
+
+    epoch: int
+
+
+class ReplaceWorker(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: this worker hangs."""
+
+    worker: int
+    why: str
+
+
+class EndAgent(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: end all workers, then yourself."""
+
+
+class AgentNote(msgspec.Struct, frozen=True, tag=True):
+    """From an agent: for people."""
+
+    text: str
+
+
+class ClockAsked(msgspec.Struct, frozen=True, tag=True):
+    """From an agent, with the time there."""
+
+    agent_us: int
+
+
+class ClockTold(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: what it asked, and the time at the head when that came."""
+
+    agent_us: int
+    head_us: int
+
+
+class ListenForProbe(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: count what another host sends; say where first (:class:`ProbeListening`)."""
+
+
+class SendProbe(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: send to ``endpoint`` of another host for ``us``."""
+
+    endpoint: str
+    us: int
+
+
+class ProbeListening(msgspec.Struct, frozen=True, tag=True):
+    """From an agent: it counts at ``endpoint``."""
+
+    endpoint: str
+
+
+class ProbeMeasured(msgspec.Struct, frozen=True, tag=True):
+    """From an agent: ``size`` bytes came in ``us``."""
+
+    size: int
+    us: int
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """From either, if it had nothing else to say for a while."""
+
+
+FromAgent = Hello | WorkerUp | WorkerEnded | AgentNote | ClockAsked | ProbeListening | ProbeMeasured | Beat
+FromHead = (
+    Refused
+    | Welcome
+    | FilePart
+    | AddPlan
+    | EndPlan
+    | ReplaceWorker
+    | EndAgent
+    | ClockTold
+    | ListenForProbe
+    | SendProbe
+    | Beat
+)

@@ -1,0 +1,413 @@
+"""The head's side of many hosts: takes in their agents, and supervises all workers of a server through them.
+
+A host is *gone* when its line ends or is silent. All of its workers are down at that moment. Its agent is started
+again if it ended; if it still runs, the way to it was cut, and it connects again by itself. In both cases it starts
+afresh.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import final
+
+import msgspec
+
+import penstock
+from penstock.clock import Clock
+from penstock.errors import BadInputError, PenstockError
+from penstock.serve.control import WorkerHung, WorkerUp
+from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.engine.replan_on_loss import lost_option
+from penstock.serve.engine.worker_keeper import END_S, WorkerEnded, WorkerReport
+from penstock.serve.hosts.agent_messages import (
+    AddPlan,
+    AgentNote,
+    ClockAsked,
+    ClockTold,
+    EndAgent,
+    EndPlan,
+    FilePart,
+    FromAgent,
+    Hello,
+    ProbeListening,
+    ProbeMeasured,
+    Refused,
+    ReplaceWorker,
+    Welcome,
+)
+from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
+from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
+from penstock.serve.hosts.link_check import HostLink, LinkCheck
+from penstock.serve.listeners import Address
+from penstock.serve.spec import ServerSpec
+from penstock.serve.transport.curve import CurveKeys
+from penstock.units import NEVER_US, US_PER_S
+
+WATCH_US = US_PER_S // 4
+"""How often silence is looked for, and whether agents have ended."""
+FILE_PART_BYTES = 2**20
+HUNG_US = 30 * US_PER_S
+"""An agent that runs, and has not connected again for so long, is killed and started anew."""
+LEAVE_S = 1.0
+
+Line = HostLine[FromAgent]
+
+
+@final
+class Host:
+    """A host over all starts of its agent. ``living``: its workers that were started and not reported down."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.launched: Launched | None = None
+        self.launch_at_us = 0
+        self.line: Line | None = None
+        self.up_since_us = -1
+        self.gone_since_us = 0
+        self.living: set[int] = set()
+
+
+@final
+class AgentHub:
+    """A keeper of workers (:class:`penstock.serve.engine.worker_keeper.Keeper`) by agents that ``launcher`` starts.
+
+    ``port``: the dispatcher's at the head. ``planned_gbps``: what the plan was made for between two hosts;
+    ``measured`` hears what the links carry.
+    """
+
+    def __init__(
+        self,
+        keys: CurveKeys,
+        port: int,
+        launcher: Launcher,
+        clock: Clock,
+        selector: selectors.BaseSelector,
+        report: Callable[[WorkerReport], None],
+        note: Callable[[str], None],
+        planned_gbps: Callable[[str, str], float],
+        measured: Callable[[Mapping[HostLink, float]], None],
+    ) -> None:
+        self._secret = secret_of(keys)
+        self._port = port
+        self._launcher = launcher
+        self._clock = clock
+        self._selector = selector
+        self._report = report
+        self._note = note
+        self._specs: dict[int, ServerSpec] = {}
+        self._hosts: dict[str, Host] = {}
+        self._strangers: set[Line] = set()
+        self._numbers = count(1)
+        self._delays = RestartDelays()
+        self._next_us = 0
+        self._planned_gbps = planned_gbps
+        self._measured = measured
+        self._links: LinkCheck | None = None
+        self._may_start = False  # not before the links are measured
+        self._listener = socket.create_server((launcher.head_address, 0), backlog=256)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self.address = Address(launcher.head_address, self._listener.getsockname()[1])
+
+    @property
+    def next_us(self) -> int:
+        """When to look for silence again."""
+        return self._next_us if self._hosts else NEVER_US
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        """Every host that a plan had so far."""
+        return self._hosts
+
+    def add_plan(self, spec: ServerSpec, *, is_gentle: bool = False) -> None:
+        """Start its workers on the hosts that are there; launch the agents of the others."""
+        self._specs[spec.epoch] = spec
+        for name in dict.fromkeys(spec.worker_hosts):
+            host = self._hosts.setdefault(name, Host(name))
+            if host.line is not None and self._may_start:
+                self._start_workers(host, host.line, spec, {}, is_gentle=is_gentle)
+            elif host.line is None and host.launched is None:
+                self._launch(host)
+            # Otherwise its agent is about to connect. Until then, this plan's workers there are not up.
+
+    def end_plan(self, epoch: int) -> None:
+        """Its workers end on every host."""
+        spec = self._specs.pop(epoch, None)
+        for host in self._hosts.values():
+            if spec is not None:
+                host.living -= set(spec.workers)
+            if host.line is not None:
+                host.line.send(EndPlan(epoch))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """End the agents that are here and whom no plan needs. One that is away stays known: it may come back."""
+        needed = {name for spec in self._specs.values() for name in spec.worker_hosts}
+        for name, host in list(self._hosts.items()):
+            if name not in needed and host.line is not None:
+                host.line.send(EndAgent())
+                self._selector.unregister(host.line)
+                host.line.close(LEAVE_S)
+                del self._hosts[name]
+
+    def replace(self, message: WorkerHung) -> None:
+        """Ask the agent of its host."""
+        for host in self._hosts.values():
+            if message.worker in host.living and host.line is not None:
+                host.line.send(ReplaceWorker(message.worker, message.why))
+
+    def turn(self) -> None:
+        """Look for silent hosts, and start agents that ended."""
+        now_us = self._clock.now_us()
+        if now_us < self._next_us:
+            return
+        self._next_us = now_us + WATCH_US
+        for line in [line for line in self._strangers if now_us - line.heard_us > SILENCE_US]:
+            self._dismiss(line)
+        for host in self._hosts.values():
+            if host.line is not None and now_us - host.line.heard_us > SILENCE_US:
+                self._lose(host, f"silent for {(now_us - host.line.heard_us) / US_PER_S:.1f} s")
+            if host.line is None:
+                self._bring_back(host, now_us)
+        self._check_links(now_us)
+
+    def stop(self) -> None:
+        """End all agents; those that do not end in time are killed."""
+        for host in self._hosts.values():
+            if host.line is not None:
+                host.line.send(EndAgent())
+        for host in self._hosts.values():
+            if host.line is not None:
+                self._selector.unregister(host.line)
+                host.line.close(LEAVE_S)
+                host.line = None
+        for line in list(self._strangers):
+            self._dismiss(line)
+        until_us = self._clock.now_us() + round(END_S * US_PER_S)
+        for host in self._hosts.values():
+            self._end_launched(host, until_us)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self._launcher.close()
+
+    def _end_launched(self, host: Host, until_us: int) -> None:
+        if host.launched is None:
+            return
+        with selectors.DefaultSelector() as pause:
+            while host.launched.how_ended() is None and self._clock.now_us() < until_us:
+                pause.select(0.02)
+        host.launched.kill()
+
+    # Agents that come
+
+    def _accept(self) -> None:
+        try:
+            end = self._listener.accept()[0]
+        except OSError:
+            return  # it has gone already
+        end.settimeout(None)
+        line: Line = HostLine(end, self._secret, msgspec.msgpack.Decoder(FromAgent), is_head=True)
+        self._strangers.add(line)
+        self._selector.register(line, selectors.EVENT_READ, partial(self._hear_stranger, line))
+
+    def _dismiss(self, line: Line) -> None:
+        self._strangers.discard(line)
+        self._selector.unregister(line)
+        line.close()
+
+    def _hear_stranger(self, line: Line) -> None:
+        try:
+            messages = line.receive()
+        except BadInputError as error:
+            self._note(f"a connection of a host was refused: {error}")
+            messages = None
+        if messages is None:
+            self._dismiss(line)
+            return
+        for number, message in enumerate(messages):
+            host = self._hosts.get(message.host) if isinstance(message, Hello) else None
+            if isinstance(message, Hello) and message.version != penstock.__version__:
+                self._refuse(
+                    line,
+                    f"it runs penstock {message.version}, and the head {penstock.__version__}. "
+                    f"Run the same release on all hosts.",
+                    message.host,
+                )
+            elif host is None or not isinstance(message, Hello):
+                self._refuse(line, "no plan that is served has such a host.", getattr(message, "host", "?"))
+            else:
+                self._strangers.discard(line)
+                self._selector.modify(line, selectors.EVENT_READ, partial(self._hear, host))
+                self._take_in(host, line, message)
+                for later in messages[number + 1 :]:
+                    self._obey(host, line, later)
+            return
+
+    def _refuse(self, line: Line, why: str, name: str) -> None:
+        self._note(f"host {name} was refused: {why}")
+        line.send(Refused(why))
+        self._strangers.discard(line)
+        self._selector.unregister(line)
+        line.close(LEAVE_S)
+
+    def _take_in(self, host: Host, line: Line, hello: Hello) -> None:
+        if host.line is not None:
+            self._lose(host, "its agent connected anew")
+        was_there = host.up_since_us >= 0
+        host.line, host.up_since_us = line, self._clock.now_us()
+        if was_there:
+            self._note(f"host {host.name} is back")
+        line.send(Welcome(self.address.host, self._port))
+        if self._may_start:
+            self._start_all(host, hello.files)
+        else:
+            self._check_links(host.up_since_us)
+
+    def _check_links(self, now_us: int) -> None:
+        """Once all hosts are there, measure the links, and then start the workers."""
+        if self._may_start:
+            return
+        if self._links is None and all(host.line is not None for host in self._hosts.values()):
+            at_once = self._launcher.links_at_once
+            self._links = LinkCheck(list(self._hosts), self._planned_gbps, self._tell, self._note, at_once)
+        if self._links is not None:
+            self._links.turn(now_us)
+            if self._links.is_done:
+                self._may_start = True
+                self._measured(self._links.gbps)
+                for host in self._hosts.values():
+                    self._start_all(host, {})
+
+    def _tell(self, name: str, message: msgspec.Struct) -> None:
+        line = self._hosts[name].line
+        if line is not None:
+            line.send(message)
+
+    def _start_all(self, host: Host, known: dict[str, int]) -> None:
+        if host.line is not None:
+            for epoch in sorted(self._specs):
+                self._start_workers(host, host.line, self._specs[epoch], known)
+
+    def _start_workers(
+        self, host: Host, line: Line, spec: ServerSpec, known: dict[str, int], *, is_gentle: bool = False
+    ) -> None:
+        workers = spec.workers_on(host.name)
+        if not workers:
+            return
+        own = {stage for worker in workers for stage in spec.stages_of(worker)}
+        files: dict[str, Path] = {}
+        stages = []
+        for number, stage in enumerate(spec.stages):
+            name = None
+            if stage.model_file is not None and number in own:
+                path = Path(stage.model_file)
+                name = f"{spec.epoch}/{path.name}"
+                # Weights lie beside a sub-model, under its name and more.
+                files |= {f"{spec.epoch}/{one.name}": one for one in path.parent.glob(f"{path.name}*")}
+            stages.append(msgspec.structs.replace(stage, model_file=name))
+        for name, path in files.items():
+            if known.get(name) != path.stat().st_size:
+                line.send(_parts(name, path))
+        told = msgspec.structs.replace(spec, stages=tuple(stages), journal=None, rows=None, traces=None)
+        line.send(AddPlan(msgspec.msgpack.encode(told), tuple(workers), is_gentle))
+        host.living.update(workers)
+
+    # Agents that are here
+
+    def _hear(self, host: Host) -> None:
+        line = host.line
+        if line is None:
+            return
+        try:
+            messages = line.receive()
+        except BadInputError as error:
+            self._lose(host, str(error))
+            return
+        if messages is None:
+            self._lose(host, "its agent ended")
+        for message in messages or ():
+            self._obey(host, line, message)
+
+    def _obey(self, host: Host, line: Line, message: FromAgent) -> None:
+        if isinstance(message, ClockAsked):
+            line.send(ClockTold(message.agent_us, self._clock.now_us()))
+        elif isinstance(message, AgentNote):
+            self._note(f"host {host.name}: {message.text}")
+        elif isinstance(message, ProbeListening | ProbeMeasured):
+            if self._links is not None:
+                self._links.hear(host.name, message, self._clock.now_us())
+                self._check_links(self._clock.now_us())
+        elif isinstance(message, WorkerUp):
+            if message.worker in self._of(host):
+                host.living.add(message.worker)
+                self._report(message)
+        elif isinstance(message, WorkerEnded) and message.worker in self._of(host):
+            host.living.discard(message.worker)
+            self._report(message)
+
+    def _of(self, host: Host) -> set[int]:
+        """The workers of ``host`` in all plans. Nobody is believed about those of others."""
+        return {worker for spec in self._specs.values() for worker in spec.workers_on(host.name)}
+
+    def _lose(self, host: Host, why: str) -> None:
+        """``host`` is gone, and with it its workers."""
+        assert host.line is not None
+        self._selector.unregister(host.line)
+        host.line.close()
+        now_us = self._clock.now_us()
+        was_up_us = now_us - host.up_since_us
+        host.line, host.gone_since_us = None, now_us
+        host.launch_at_us = now_us + self._delays.next_us(host.name, was_up_us)
+        workers, host.living = sorted(host.living), set()
+        self._note(f"host {host.name} is gone ({why}); workers {', '.join(map(str, workers))} are down")
+        for worker in workers:
+            self._report(WorkerEnded(worker, f"host {host.name} is gone: {why}", was_up=True, restart_us=-1))
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """The hosts that were there and are gone."""
+        return frozenset(
+            lost_option(name)
+            for name, host in self._hosts.items()
+            if host.line is None and host.up_since_us >= 0
+        )
+
+    def _bring_back(self, host: Host, now_us: int) -> None:
+        ended = None if host.launched is None else host.launched.how_ended()
+        if host.launched is not None and ended is None:
+            if now_us - host.gone_since_us > HUNG_US:
+                host.launched.kill()
+            return
+        if host.up_since_us < 0 and ended is not None:
+            for worker in self._of(host):
+                why = f"the agent of host {host.name} could not start: {ended}"
+                self._report(WorkerEnded(worker, why, was_up=False, restart_us=-1))
+        if now_us >= host.launch_at_us:
+            host.launch_at_us = now_us + self._delays.next_us(host.name)
+            self._launch(host)
+
+    def _launch(self, host: Host) -> None:
+        host.gone_since_us = self._clock.now_us()
+        try:
+            host.launched = self._launcher.launch(AgentOrder(host.name, self.address, next(self._numbers)))
+        except PenstockError as error:
+            if host.up_since_us < 0:
+                raise
+            self._note(f"host {host.name} cannot be started again: {error}")
+
+
+def _parts(name: str, path: Path) -> Iterator[FilePart]:
+    """The file at ``path``, read as it is sent."""
+    left = path.stat().st_size
+    with path.open("rb") as file:
+        while True:
+            data = file.read(FILE_PART_BYTES)
+            left -= len(data)
+            yield FilePart(name, data, is_last=left <= 0)
+            if left <= 0 or not data:
+                return

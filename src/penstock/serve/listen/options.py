@@ -1,0 +1,42 @@
+"""What an operator may choose about the listeners: limits, secrets, logs. Plain values, for the spec."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+LogFormat = Literal["text", "json"]
+
+
+class ListenLimits(msgspec.Struct, frozen=True):
+    """Bounds of each connection, and of all together.
+
+    ``head_bytes``: request line and headers. ``held_bytes``: bodies of all connections that are being received or
+    answered. ``idle_s``: between requests. ``head_s``, ``body_s``: from the first byte of each to its last.
+    ``answer_s``: for a client to read its answer. ``connections``: at once, of each gateway.
+    """
+
+    connections: int = 4_096
+    head_bytes: int = 32_768
+    held_bytes: int = 2**30
+    idle_s: float = 75.0
+    head_s: float = 10.0
+    body_s: float = 30.0
+    answer_s: float = 30.0
+
+
+class ListenOptions(msgspec.Struct, frozen=True):
+    """``token_file``: a token a line; absent: no token is asked.
+
+    ``tls_certificate`` and ``tls_key`` are files in PEM form; both or none. ``system_shared_memory``: whether clients
+    may name files of ``/dev/shm``.
+    """
+
+    limits: ListenLimits = ListenLimits()
+    token_file: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    access_log: bool = False
+    log_format: LogFormat = "text"
+    system_shared_memory: bool = False

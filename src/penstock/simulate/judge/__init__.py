@@ -1,0 +1,1 @@
+"""Trials, sweeps, evaluations and contests: how good a plan is, by simulation."""

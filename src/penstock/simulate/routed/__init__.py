@@ -1,0 +1,1 @@
+"""The simulator of policies that reserve a whole route for each batch."""

@@ -1,0 +1,1 @@
+"""The simulator of policies in which each pool gathers its own batches."""

@@ -1,0 +1,1 @@
+"""Whole streams of the trace, drawn again."""

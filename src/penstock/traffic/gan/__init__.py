@@ -1,0 +1,1 @@
+"""A GAN in the manner of DoppelGANger: a baseline for comparison."""

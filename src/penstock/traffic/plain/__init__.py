@@ -1,0 +1,1 @@
+"""Streams without memory: the baseline that knows rates and shares alone."""

@@ -1,0 +1,1 @@
+"""Arrival processes: renewal, modulated, on/off, daily, and replay of a trace."""

@@ -1,0 +1,1 @@
+"""Two ways to scale a recorded trace: folding and superposition."""

@@ -1,0 +1,1 @@
+"""Loads made of streams: users superposed to a rate, cameras, and a renewal of recorded gaps."""

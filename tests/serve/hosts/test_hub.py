@@ -1,0 +1,270 @@
+"""The head and its hosts without processes: who is let in, what others are told, and when workers start."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+import time
+import types
+from collections import Counter
+
+import msgspec
+import pytest
+
+pytest.importorskip("zmq")
+
+import penstock
+from penstock.clock import MonotonicClock
+from penstock.errors import BadInputError, MissingExtraError
+from penstock.serve.hosts import ray_launcher
+from penstock.serve.hosts.agent_messages import (
+    AddPlan,
+    ClockAsked,
+    ClockTold,
+    EndAgent,
+    FromHead,
+    Hello,
+    ListenForProbe,
+    ProbeListening,
+    ProbeMeasured,
+    Refused,
+    SendProbe,
+    Welcome,
+)
+from penstock.serve.hosts.host_line import HostLine, secret_of
+from penstock.serve.hosts.hub import AgentHub
+from penstock.serve.hosts.ray_launcher import RayLauncher
+from penstock.serve.transport.curve import new_keys
+
+WAIT_S = 30.0
+HOSTS = ("gpu:0", "gpu:1")
+
+
+class NoLauncher:
+    """Hosts are started by nobody: the test connects as their agents."""
+
+    head_address = "127.0.0.1"
+    links_at_once = 1
+
+    def launch(self, order):
+        return types.SimpleNamespace(how_ended=lambda: None, kill=lambda: None)
+
+    def close(self):
+        pass
+
+
+class Spec(msgspec.Struct):
+    """What the hub asks of a spec, with a worker on each host."""
+
+    epoch: int = 0
+    worker_hosts: tuple[str, ...] = HOSTS
+    workers: tuple[int, ...] = (0, 1)
+    stages: tuple[int, ...] = ()
+    journal: None = None
+    rows: None = None
+    traces: None = None
+
+    def workers_on(self, host):
+        return [worker for worker, other in enumerate(self.worker_hosts) if other == host]
+
+    def stages_of(self, worker):
+        return ()
+
+
+class Head:
+    """A hub that turns while a test waits."""
+
+    def __init__(self):
+        self.keys = new_keys()
+        self.selector = selectors.DefaultSelector()
+        self.notes, self.reports, self.measured = [], [], []
+        self.hub = AgentHub(
+            self.keys,
+            20_000,
+            NoLauncher(),
+            MonotonicClock(),
+            self.selector,
+            self.reports.append,
+            self.notes.append,
+            lambda sender, receiver: 10.0,
+            lambda gbps: self.measured.append(dict(gbps)),
+        )
+
+    def agent(self, keys=None, **hello):
+        """A line to the hub, which has said who it is."""
+        end = socket.create_connection((self.hub.address.host, self.hub.address.port))
+        end.settimeout(0.05)
+        line = HostLine(end, secret_of(keys or self.keys), msgspec.msgpack.Decoder(FromHead), is_head=False)
+        line.send(Hello(**{"host": HOSTS[0], "version": penstock.__version__, "files": {}} | hello))
+        while True:  # the random bytes of the head: only then does it speak
+            self.turn()
+            try:
+                assert line.receive() == []
+                return line
+            except TimeoutError:
+                continue
+
+    def heard(self, line, kind):
+        """The next message of ``kind`` that ``line`` gets."""
+        end_s = time.monotonic() + WAIT_S
+        while time.monotonic() < end_s:
+            self.turn()
+            try:
+                messages = line.receive()
+            except TimeoutError:
+                continue
+            for message in messages or ():
+                if isinstance(message, kind):
+                    return message
+        raise AssertionError(f"no {kind.__name__}; {self.notes}")
+
+    def turn(self):
+        for key, _ in self.selector.select(0.02):
+            key.data()
+        self.hub.turn()
+
+    def until(self, what):
+        end_s = time.monotonic() + WAIT_S
+        while not what():
+            assert time.monotonic() < end_s, self.notes
+            self.turn()
+
+
+@pytest.fixture
+def head():
+    made = Head()
+    made.hub.add_plan(Spec())
+    yield made
+    for host in made.hub.hosts.values():
+        host.launched = None
+    made.hub.stop()
+
+
+def test_another_release_is_refused_on_both_sides(head):
+    line = head.agent(version="0.0.1")
+    said = head.heard(line, Refused).message
+    assert (
+        said
+        == f"it runs penstock 0.0.1, and the head {penstock.__version__}. Run the same release on all hosts."
+    )
+    assert f"host gpu:0 was refused: {said}" in head.notes
+    line.close()
+
+
+def test_a_host_that_no_plan_has_is_refused(head):
+    line = head.agent(host="gpu:7")
+    assert "no plan that is served has such a host" in head.heard(line, Refused).message
+    line.close()
+
+
+def test_an_agent_with_other_keys_is_not_heard(head):
+    line = head.agent(keys=new_keys())
+    head.until(lambda: head.notes)
+    (note,) = head.notes
+    assert "a connection of a host was refused: a peer does not have the keys of this run" in note
+    assert "Start its agent with the key file of the run" in note
+    assert head.hub.hosts[HOSTS[0]].line is None
+    line.close()
+
+
+def test_the_head_tells_its_own_time_so_that_clocks_may_differ(head):
+    """A host whose clock is a day ahead learns by how much."""
+    line = head.agent()
+    head.heard(line, Welcome)
+    line.send(ClockAsked(86_400 * 10**6))
+    before_us = MonotonicClock().now_us()
+    told = head.heard(line, ClockTold)
+    assert told.agent_us == 86_400 * 10**6
+    assert before_us <= told.head_us <= MonotonicClock().now_us()
+    line.close()
+
+
+def measured(head, first, second):
+    """Both hosts are there, and say that each link carries 2 Gbit/s."""
+    for receiver, sender in ((second, first), (first, second)):
+        head.heard(receiver, ListenForProbe)
+        receiver.send(ProbeListening("tcp://127.0.0.1:9"))
+        assert head.heard(sender, SendProbe).endpoint == "tcp://127.0.0.1:9"
+        assert not head.measured
+        receiver.send(ProbeMeasured(250_000_000, 1_000_000))
+
+
+def test_links_are_measured_before_workers_start(head):
+    """Each host receives once and sends once; a slow link is named; then both get the plan."""
+    first, second = head.agent(), head.agent(host=HOSTS[1])
+    measured(head, first, second)
+    assert [head.heard(line, AddPlan).workers for line in (first, second)] == [(0,), (1,)]
+    assert head.measured == [{("gpu:0", "gpu:1"): 2.0, ("gpu:1", "gpu:0"): 2.0}]
+    assert any("plan again with bandwidth_gbps: 2" in note for note in head.notes)
+    first.close()
+    second.close()
+
+
+def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
+    """After a switch to a plan with one host: its agent ends, and its end is no loss. One that is away stays known."""
+    measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
+    head.hub.add_plan(Spec(epoch=1, worker_hosts=HOSTS[:1], workers=(2,)))
+    head.hub.end_plan(0)
+    head.heard(second, EndAgent)
+    assert set(head.hub.hosts) == {HOSTS[0]}
+    assert head.hub.lost == frozenset()
+    first.close()
+    head.until(lambda: head.hub.lost == {"gpu:host0"})
+    head.hub.end_plan(1)
+    assert set(head.hub.hosts) == {HOSTS[0]}
+
+
+class FakeRay(types.ModuleType):
+    """What the launcher asks of Ray, without a cluster."""
+
+    __version__ = "2.99"
+
+    def __init__(self, resources=None, error=None):
+        super().__init__("ray")
+        self.util = types.SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1")
+        self._resources, self._error = resources or {}, error
+        self.is_shut_down = False
+
+    def init(self, **options):
+        if self._error is not None:
+            raise self._error
+
+    def cluster_resources(self):
+        return self._resources
+
+    def shutdown(self):
+        self.is_shut_down = True
+
+
+def launched(monkeypatch, ray, address="auto"):
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return RayLauncher(address, Counter({"L4": 2, "T4": 1}), new_keys(), lambda text: None)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    with pytest.raises(MissingExtraError, match=r"penstock-serving\[ray\]"):
+        launched(monkeypatch, None)
+
+
+def test_what_a_cluster_lacks_is_named_with_the_command(monkeypatch):
+    ray = FakeRay({"penstock-L4": 1.0, "penstock-T4": 1.0})
+    with pytest.raises(BadInputError, match=r"lacks penstock-L4 \(needs 2, has 1\).*ray start --resources"):
+        launched(monkeypatch, ray)
+    assert ray.is_shut_down
+
+
+def test_a_cluster_of_another_ray_is_named(monkeypatch):
+    ray = FakeRay(error=RuntimeError("Version mismatch: the cluster was started with Ray 2.40\nand more"))
+    with pytest.raises(BadInputError, match=r"Ray 2.40\)\. Is it running .* is its Ray this one \(2.99\)"):
+        launched(monkeypatch, ray)
+
+
+def test_an_address_where_nobody_listens_is_named_at_once(monkeypatch):
+    monkeypatch.setattr(ray_launcher, "CONNECT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(
+        BadInputError, match=rf"--address 127.0.0.1:{port}: no Ray cluster can be joined there"
+    ):
+        launched(monkeypatch, FakeRay(), f"127.0.0.1:{port}")

@@ -1,0 +1,69 @@
+"""What the tests of transports share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from penstock.serve.messages import BatchHeader, ToWorker
+from penstock.serve.transport import Received, Transport, decoded, read_tensors, tensor_headers
+
+WAIT_S = 5.0
+
+
+class Peer:
+    """A transport and its inbox, at ``path`` on this host or at ``endpoint``."""
+
+    def __init__(self, transport: Transport, path: Path, endpoint: str | None = None) -> None:
+        self.transport = transport
+        self.path = path
+        self.inbox = transport.listen(endpoint or f"ipc://{path}")
+        self.decoder = msgspec.msgpack.Decoder(ToWorker)
+
+    @property
+    def counts(self):
+        """(batches, fallbacks, blocks made) of the links."""
+        return tuple(vars(self.transport.counts).values())
+
+    def link_to(self, other):
+        return self.transport.connect(other.inbox.endpoint)
+
+    def some(self):
+        """What has come, after waiting for it."""
+        got = list(self.inbox.waiting())
+        if not got:
+            self.inbox.wait(WAIT_S)
+            got = list(self.inbox.waiting())
+        return got
+
+
+def one(peer: Peer) -> Received:
+    """The next message, which must come alone."""
+    for _ in range(4):
+        got = peer.some()
+        if got:
+            (received,) = got
+            return received
+    raise AssertionError("nothing came")
+
+
+def parts_of(parts, batch=7):
+    """A header and one group of ``parts``, for ``send_batch``."""
+    rows = tuple(len(part[0].array) for part in parts)
+    known = {"batch": batch, "route": (), "shares": (), "size": sum(rows), "parts": rows}
+    fields = [
+        name
+        for name in BatchHeader.__struct_fields__
+        if name not in ("tensors", "deadline_us", "groups", "fallbacks", "is_traced", "timings")
+    ]
+    header = BatchHeader(**{name: known.get(name, 0) for name in fields}, tensors=tensor_headers(parts))
+    return header, [parts]
+
+
+def header_of(received: Received) -> BatchHeader:
+    return decoded(msgspec.msgpack.Decoder(ToWorker), received.head)
+
+
+def tensors_of(received: Received):
+    return read_tensors(header_of(received), received.frames)
