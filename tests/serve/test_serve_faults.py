@@ -200,6 +200,11 @@ def test_a_signal_while_it_starts_leaves_nothing(tmp_path, short, monkeypatch):
     assert not (tmp_path / "run.live").exists()
 
 
+def rows_in(record):
+    """How many requests and batches ``record`` has."""
+    return len(record.requests.request), len(record.batches.batch)
+
+
 def test_the_record_is_whole_after_the_first_stage_died_and_after_a_kill(tmp_path):
     """The rows are there while the server runs, and stay if it is killed; a record can be made of them."""
     from penstock.serve.live_record import joined_record
@@ -208,16 +213,18 @@ def test_the_record_is_whole_after_the_first_stage_died_and_after_a_kill(tmp_pat
     server = LocalServer(plan, ["--executor", "emulated", "--record", str(tmp_path / "run"), *ALLOWANCE])
     with pytest.raises(Exception, match="status -9"), server:
         answers = []
-        for _ in range(2):
+        rows = tmp_path / "run.live"
+        for asked in (3, 6):
             join(clients(server, 3, answers))
+            # A worker answers before it reports to the dispatcher. What it has not reported goes with it.
+            wait_until(lambda wanted=asked: rows_in(joined_record(rows)) == (wanted, wanted))
             worker = next(pid for pid in children_of(server.pid) if role_of(pid) == "worker")
             os.kill(worker, signal.SIGKILL)
-        rows = tmp_path / "run.live"
-        wait_until(lambda: len(joined_record(rows).requests.request) == 6 == len(answers))
+        assert len(answers) == 6
         os.kill(server.pid, signal.SIGKILL)
     record = joined_record(rows)
     assert record.requests.outcome.tolist() == [Outcome.MET] * 6
-    assert len(record.batches.batch) == 6
+    assert rows_in(record) == (6, 6)
     refused = start(plan, "--executor", "emulated", "--record", str(tmp_path / "run"))
     _, text = refused.communicate(timeout=60)
     assert refused.returncode == 2

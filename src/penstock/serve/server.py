@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,9 @@ from penstock.serve.spec import ServerSpec, write_spec
 from penstock.units import NEVER_US, us_from_seconds
 
 _log = logging.getLogger("penstock.serve")
+
+IMPORT_WAIT_S = 0.02
+"""A signal that came during an import is sent again after so long."""
 
 
 def listening_socket(address: Address) -> socket.socket:
@@ -52,6 +57,11 @@ def signals_end() -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            # Modules in C++ define classes while they are imported, and many end the process with a core dump if an
+            # exception comes from there. So the signal waits until the import is over.
+            threading.Timer(IMPORT_WAIT_S, os.kill, (os.getpid(), number)).start()
+            return
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -60,6 +70,15 @@ def signals_end() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether ``frame`` runs for an import statement."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def serve(

@@ -266,12 +266,14 @@ class LocalEngine:
                 process.child.problem = message.message
             elif isinstance(message, Ready):
                 process.up_since_us = self._clock.now_us()
-                if self._is_started:
-                    _log.info("%s is up again", process.name)
                 if process.role == "gateway":
                     self._dispatcher.send(GatewayUp(process.number))
+                elif self._is_started:
+                    _log.info("%s is up again", process.name)
             elif isinstance(message, Serving):
                 process.is_serving = True
+                if self._is_started:
+                    _log.info("%s is up again", process.name)
             elif isinstance(message, Alive):
                 self._hang_watch.answered(self._clock.now_us(), process.child)
             elif isinstance(message, WorkerHung):
