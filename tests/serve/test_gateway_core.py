@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from serve_cases import bytes_profile, write_plan
@@ -166,3 +167,16 @@ def test_overdue_requests_are_looked_for_every_second(monkeypatch):
 def test_what_does_not_fit_the_model_is_named(spec, tmp_path, asked, words):
     with pytest.raises(ProtocolError, match=words):
         raise refusal(spec, tmp_path, asked)[0]
+
+
+def test_a_gateway_says_when_new_requests_belong_to_another_plan(spec, tmp_path):
+    async def told():
+        noted = []
+        gateway = Gateway(spec, tmp_path, 0, noted.append)
+        gateway.add_plan(msgspec.structs.replace(spec, epoch=1))
+        for readiness in (Readiness(0, 0, (True,)), Readiness(0, 1, (False,)), Readiness(0, 1, (True,))):
+            gateway._take_readiness(readiness)
+        gateway.close()
+        return noted, gateway.spec.epoch
+
+    assert asyncio.run(told()) == ([1], 1)

@@ -20,10 +20,12 @@ from penstock.errors import BadInputError, PenstockError
 from penstock.plan.documents.store import load_plan
 from penstock.record import Outcome, load_record
 from penstock.runtime.settings import RuntimeSettings
+from penstock.serve.control import Drained, Switch
 from penstock.serve.dispatcher.carried import carried_models
+from penstock.serve.engine.local_engine import LocalEngine
 from penstock.serve.listen.options import ListenOptions
 from penstock.serve.local_server import LocalServer
-from penstock.serve.prepare import ServeOptions
+from penstock.serve.prepare import ServeOptions, prepare
 from penstock.serve.spec import ModelSpec, TensorSpec
 from penstock.serve.switching import read_options, run_at, switch, write_options
 
@@ -56,6 +58,50 @@ def test_the_options_of_a_server_come_back(tmp_path):
     )
     write_options(options, tmp_path)
     assert read_options(tmp_path) == options
+
+
+class NoKeeper:
+    """Workers that are nobody's business here."""
+
+    def end_plan(self, epoch):
+        """Nothing to end."""
+
+
+class ToldChild:
+    """A child that says what it is given to say, and keeps what it is told."""
+
+    def __init__(self):
+        self.line = self
+        self.to_say, self.told = [], []
+        self.send = self.told.append
+
+    def receive(self):
+        said, self.to_say = self.to_say, []
+        return said
+
+
+def test_a_plan_ends_when_every_gateway_has_heard_of_the_switch(tmp_path):
+    """Else a gateway could tell a client of the old models after the command ``switch`` has returned."""
+    loaded = load_plan(write_plan(tmp_path, bytes_profile("sizes", (24, 10)), (0, 1)))
+    spec = prepare(loaded.plan, loaded.profiles, ServeOptions({"": "emulated"}), tmp_path)
+    engine = LocalEngine(spec, tmp_path, gateways=2, keeper=lambda selector, hear, warn: NoKeeper())
+    engine._know(replace(spec, epoch=1, first_worker=spec.workers.stop))
+    processes = [engine._dispatcher, *engine._gateways]
+    for process in processes:
+        process.child, process.serves = ToldChild(), 0
+    engine._current = 1
+    dispatcher, first, second = (process.child for process in processes)
+    for child, message in ((dispatcher, Drained(0)), (first, Switch(1))):
+        child.to_say.append(message)
+        engine._hear(next(process for process in processes if process.child is child))
+        engine._end_drained()
+        assert second.told == []
+    second.to_say.append(Switch(1))
+    engine._hear(processes[2])
+    engine._end_drained()
+    assert second.told == first.told == [Drained(0)]
+    engine._end_drained()
+    assert second.told == [Drained(0)]
 
 
 def test_a_server_that_is_not_there_is_bad_input(tmp_path):

@@ -67,7 +67,10 @@ class PlanAdded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Switch(msgspec.Struct, frozen=True, tag=True):
-    """To the dispatcher, then to the command ``switch``: the plan of this epoch is served from now on."""
+    """To the dispatcher, then to the command ``switch``: the plan of this epoch is served from now on.
+
+    From a gateway: its new requests belong to this epoch.
+    """
 
     epoch: int
 

@@ -80,7 +80,10 @@ _log = logging.getLogger("penstock.serve")
 
 @final
 class Process:
-    """A dispatcher or gateway over all its restarts. ``index`` counts the gateways from 0."""
+    """A dispatcher or gateway over all its restarts. ``index`` counts the gateways from 0.
+
+    ``plans``: the epochs that a gateway knows; ``serves``: the one that its new requests belong to.
+    """
 
     def __init__(self, role: Role, index: int) -> None:
         self.role: Role = role
@@ -90,6 +93,7 @@ class Process:
         self.up_since_us = -1
         self.is_serving = False
         self.plans: set[int] = set()
+        self.serves = -1
         self.is_wanted = True
 
     @property
@@ -161,6 +165,7 @@ class LocalEngine:
         self._order = count()
         self._control = ControlSocket(folder, self._selector)
         self._loading: int | None = None
+        self._drained: set[int] = set()
         self._know(spec)
 
     def start(self) -> bool:
@@ -248,6 +253,7 @@ class LocalEngine:
                 key.data()  # the keeper's
         self._kill_hung()
         self._switch_if_loaded()
+        self._end_drained()
         self._keeper.turn()
         if self._is_started and not self._is_stopping:
             self._replan.turn(self._clock.now_us(), self._keeper.lost)
@@ -280,8 +286,10 @@ class LocalEngine:
                 self._keeper.replace(message)
             elif isinstance(message, PlanAdded):
                 process.plans.add(message.epoch)
+            elif isinstance(message, Switch):
+                process.serves = message.epoch
             elif isinstance(message, Drained):
-                self._end_plan(message.epoch)
+                self._drained.add(message.epoch)
 
     def _hear_of_worker(self, report: WorkerReport) -> None:
         """A worker came up or ended: the dispatcher hears of it."""
@@ -414,6 +422,17 @@ class LocalEngine:
         _log.error("the new plan was not loaded, the old one serves on: %s", why)
         self._control.tell_all(Problem(f"{why} The old plan serves on."))
 
+    def _end_drained(self) -> None:
+        """End the plans that the dispatcher is done with, once every gateway has heard of the switch.
+
+        Until then a gateway may tell clients of the models of the plan before.
+        """
+        gateways = [gateway for gateway in self._gateways if gateway.child is not None]
+        if self._drained and all(gateway.serves >= self._current for gateway in gateways):
+            for epoch in sorted(self._drained):
+                self._end_plan(epoch)
+            self._drained.clear()
+
     def _end_plan(self, epoch: int) -> None:
         """Nothing of a plan is on its way any more: its workers end."""
         if self._specs.pop(epoch, None) is None:
@@ -449,7 +468,7 @@ class LocalEngine:
         """What a process must know that has just started."""
         epochs = sorted(self._specs)
         if process.role == "gateway":
-            process.plans = {self._current}
+            process.plans, process.serves = {self._current}, self._current
             yield from (PlanAdded(epoch) for epoch in epochs if epoch != self._current)
         else:
             yield from (PlanAdded(epoch) for epoch in epochs)

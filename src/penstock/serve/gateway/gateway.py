@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import final
@@ -62,12 +62,20 @@ MOST_MESSAGES = 256
 class Gateway:
     """The requests in flight of gateway ``number``. Create it inside the running loop.
 
-    :attr:`spec` is that of the epoch that new requests belong to. ``was_told`` is set once a dispatcher has said what
-    is served, ``became_ready`` once every model has been ready.
+    :attr:`spec` is that of the epoch that new requests belong to; ``note_switch`` is called with each later epoch that
+    it becomes. ``was_told`` is set once a dispatcher has said what is served, ``became_ready`` once every model has
+    been ready.
     """
 
-    def __init__(self, spec: ServerSpec, folder: Path, number: int = 0) -> None:
+    def __init__(
+        self,
+        spec: ServerSpec,
+        folder: Path,
+        number: int = 0,
+        note_switch: Callable[[int], None] = lambda epoch: None,
+    ) -> None:
         self.spec = spec
+        self._note_switch = note_switch
         self._number = number
         self._specs = {spec.epoch: spec}
         self._ended: set[int] = set()
@@ -284,7 +292,8 @@ class Gateway:
         self.readiness = message
         if message.epoch != self.spec.epoch:
             self.metrics.serve(message.epoch)
-        self.spec = self._specs[message.epoch]
+            self.spec = self._specs[message.epoch]
+            self._note_switch(message.epoch)
         self.was_told.set()
         if all(message.models):
             self.became_ready.set()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from penstock.serve.control import ControlLine, Drained, PlanAdded, Ready, Serving, Stop
+from penstock.serve.control import ControlLine, Drained, PlanAdded, Ready, Serving, Stop, Switch
 from penstock.serve.gateway.gateway import Gateway
 from penstock.serve.listen.start import start_listeners
 from penstock.serve.listeners import read_listeners, shared_listener
@@ -34,7 +34,7 @@ def run_gateway(folder: Path, line: ControlLine, number: int, epoch: int) -> Non
 
 async def _serve(folder: Path, line: ControlLine, number: int, epoch: int) -> None:
     spec = read_spec(folder, epoch)
-    gateway = Gateway(spec, folder, number)
+    gateway = Gateway(spec, folder, number, lambda switched: line.send(Switch(switched)))
     addresses = read_listeners(folder)
     if addresses.grpc is not None:
         # It blocks the loop for a while. From the first answer to the supervisor on, that would look like hanging.
