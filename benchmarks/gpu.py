@@ -27,6 +27,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src
 from gpu_parts.common import Json, Run, child, environment, table, use_source  # noqa: E402 - the path is set above
 
 SECTIONS = ("executor", "profiles", "overhead", "two_stages", "hops", "modes", "sharing")
+USES_PROFILES = {"overhead", "two_stages"}
 
 
 def machine(run: Run) -> Json:
@@ -293,8 +294,14 @@ def main() -> None:
     parser.add_argument(
         "--profile-seconds", type=float, help="after which no profile is begun [default: 0.3 of the budget]"
     )
-    parser.add_argument("--sections", default=",".join(SECTIONS))
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="names, with commas between, in order")
     a = parser.parse_args()
+    asked = a.sections.split(",")
+    if unknown := [name for name in asked if name not in SECTIONS]:
+        parser.error(f"--sections: unknown {', '.join(unknown)}. Known are {', '.join(SECTIONS)}.")
+    for name in USES_PROFILES.intersection(asked):
+        if "profiles" not in asked[: asked.index(name)]:
+            parser.error(f"--sections: {name} uses what profiles has measured. Put 'profiles' before it.")
     a.out.mkdir(parents=True, exist_ok=True)
     if a.device is None:
         import torch
@@ -308,8 +315,7 @@ def main() -> None:
         run = Run(
             a.device, a.budget, a.out.absolute(), Path(folder), a.quick, a.profile_seconds or 0.3 * a.budget
         )
-        asked = a.sections.split(",")
-        warm = start_warm_up(run) if {"overhead", "two_stages"} & set(asked) else None
+        warm = start_warm_up(run) if USES_PROFILES.intersection(asked) else None
         run_section(run, "machine", machine)
         for name in asked:
             if name == "overhead" and warm is not None:

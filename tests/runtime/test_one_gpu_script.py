@@ -65,3 +65,21 @@ def test_a_section_that_fails_does_not_stop_the_others(tmp_path):
     found = json.loads(done.stdout.strip().splitlines()[-1])
     assert "sees 0 GPUs" in found["executor"]["failed"]
     assert "failed" in found["hops"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ("overhead", "Put 'profiles' before it"),
+        ("two_stages,profiles", "Put 'profiles'"),
+        ("foo", "unknown foo"),
+    ],
+)
+def test_sections_that_cannot_run_are_refused_before_any_runs(tmp_path, sections, words):
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "--sections", sections], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (tmp_path / "out").exists()
