@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,6 @@ from penstock.files import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-T = TypeVar("T", "Requests", "Batches")
 
 
 class Outcome(IntEnum):
@@ -115,19 +113,6 @@ class Record:
         if not isinstance(start_us, int) or not isinstance(stop_us, int):
             return None
         return start_us, stop_us
-
-    def since(self, start_us: int) -> Record:
-        """The requests that arrived at ``start_us`` or later, and the batches queued then or later."""
-        requests, batches = self.requests, self.batches
-        return replace(
-            self,
-            requests=_rows(requests, requests.arrival_us >= start_us),
-            batches=_rows(batches, batches.queued_us >= start_us),
-        )
-
-
-def _rows(table: T, kept: NDArray[np.bool_]) -> T:
-    return replace(table, **{column.name: getattr(table, column.name)[kept] for column in fields(table)})
 
 
 RECORD_FILES = ("requests.parquet", "batches.parquet")

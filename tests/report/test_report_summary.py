@@ -51,10 +51,3 @@ def test_a_window_leaves_out_the_warm_up() -> None:
 def test_an_empty_window_has_no_latency() -> None:
     (summary,) = summarise(toy_record(), start_us=10_000_000, stop_us=11_000_000)
     assert (summary.requests, summary.p50_us, summary.p99_us) == (0, -1.0, -1.0)
-
-
-def test_a_record_since_a_moment_keeps_what_came_then() -> None:
-    late = toy_record().since(1_000_000)
-    assert late.requests.request.tolist() == [1, 2, 3]
-    assert late.batches.batch.tolist() == [1, 2]
-    assert late.models == ("toy",)

@@ -216,7 +216,7 @@ def test_load_on_a_real_server(tmp_path):
     from penstock.record import load_record
     from penstock.serve.local_server import LocalServer
 
-    plan = write_plan(tmp_path, bytes_profile("sizes", (24, 100, 10), 10_000), (0, 1, 2), slo_us=400_000)
+    plan = write_plan(tmp_path, bytes_profile("sizes", (24, 100, 10), 10_000), (0, 1, 2), slo_us=20_000_000)
     arguments = ["--executor", "emulated", "--overhead-us", "60000", "--record", str(tmp_path / "server")]
     with LocalServer(plan, arguments) as server:
         options = [
