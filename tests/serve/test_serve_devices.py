@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -192,10 +194,16 @@ def test_only_errors_that_last_end_a_worker() -> None:
     assert not is_poisoned(ValueError("shapes differ"))
 
 
+@pytest.fixture
+def watch(driver: FakeNvml, plan: Path, tmp_path: Path) -> Iterator[DeviceWatch]:
+    """Closed before the fake driver goes: else its session ends in another test, and asks a driver that is not there."""
+    with closing(DeviceWatch(spec_of(plan, tmp_path / "run"))) as made:
+        yield made
+
+
 def test_the_watch_tells_each_loss_once_and_sees_a_device_come_back(
-    driver: FakeNvml, plan: Path, tmp_path: Path
+    driver: FakeNvml, watch: DeviceWatch
 ) -> None:
-    watch = DeviceWatch(spec_of(plan, tmp_path / "run"))
     assert watch.newly_lost(0) == {}
     driver.lose(2)
     assert watch.newly_lost(WATCH_US - 1) == {}  # not asked yet
@@ -212,9 +220,8 @@ def test_the_watch_tells_each_loss_once_and_sees_a_device_come_back(
 
 
 def test_a_watch_whose_plan_is_served_no_more_asks_for_what_is_lost_only(
-    driver: FakeNvml, plan: Path, tmp_path: Path
+    driver: FakeNvml, watch: DeviceWatch
 ) -> None:
-    watch = DeviceWatch(spec_of(plan, tmp_path / "run"))
     driver.lose(2)
     watch.newly_lost(0)
     assert watch.retire()

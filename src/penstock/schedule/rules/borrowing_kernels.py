@@ -19,7 +19,7 @@ from typing import cast
 
 import numpy as np
 
-from penstock.schedule.kernel import NONE, ZERO, inner
+from penstock.schedule.kernel import NONE, ZERO, inner, rare
 from penstock.schedule.mechanism.link_kernels import fit
 from penstock.schedule.mechanism.route_kernels import arrival_of, consider, fill_stage
 from penstock.schedule.state.arrays import PACE_OF_PROFILE, Actions, Facts, Queues, Reservations
@@ -55,7 +55,7 @@ def spend(facts: Facts, held: Reservations, model: int) -> None:
         held.credit[model] = max(held.credit[model] - PER_DROP, -FULL)
 
 
-@inner
+@rare
 def borrowed(
     facts: Facts,
     held: Reservations,
