@@ -53,7 +53,8 @@ class FitOptions:
 
     ``cpu_seconds``: process CPU seconds to spend on training. ``machine``: the state machine, if it is known.
     ``start_from``: a generator of the same method to fine-tune. ``hour``: of the day, written into the bundle.
-    ``progress(share done, text)`` is called now and then. ``extra``: options of one method alone.
+    ``progress(share done, text)`` is called now and then. ``with_scores``: measure fidelity on the streams that were
+    held out, for the bundle. ``extra``: options of one method alone.
     """
 
     cpu_seconds: float | None = None
@@ -61,6 +62,7 @@ class FitOptions:
     start_from: Generator | None = None
     hour: int | None = None
     progress: Callable[[float, str], None] | None = None
+    with_scores: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,16 +1,16 @@
 """The training loop of every learned generator: a budget, a cosine, averaged weights, and the held-out curve.
 
 AdamW (Loshchilov and Hutter, ICLR 2019) with a cosine to 0 over the budget, gradients clipped to norm 1, and an
-exponential average of the weights, which is what is scored and kept.
+exponential average of the weights, which is what is scored. Kept is the average that was best on held-out streams
+(:mod:`.selection`).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,16 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from penstock.errors import BadInputError, PenstockError
+from penstock.errors import BadInputError
 from penstock.traffic.generator.torch.chunks import Rows, grid, length_sorted
+from penstock.traffic.generator.torch.selection import Clock, Point, Selection
 
 Progress = Callable[[float, str], None]
 
 MOST_STEPS = 10_000_000
 """Whatever the budget: the loop is bounded."""
-
-POINTS = 12
-"""Of the held-out curve."""
 
 
 class Targets(Protocol):
@@ -64,52 +62,16 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Point:
-    """Of the curve: after ``seconds`` and ``steps``, ``nats`` per event on streams held out."""
-
-    seconds: float
-    steps: int
-    nats: float
-
-
-@dataclass(frozen=True)
 class Trained:
-    """What training did; ``curve`` ends with the network that is kept."""
+    """What training did in all, its held-out ``curve``, and the point of it that was ``kept``.
+
+    Both are empty for a method that has no likelihood: it keeps its last network.
+    """
 
     steps: int
     seconds: float
-    curve: tuple[Point, ...] = field(default_factory=tuple)
-
-    @property
-    def nats(self) -> float:
-        """Held-out nats per event of the network that is kept."""
-        return self.curve[-1].nats
-
-
-class Clock:
-    """Process CPU seconds, or wall seconds on a GPU, which works beside the process; can be paused."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._begin = self._now()
-        self._out = 0.0
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-            return time.perf_counter()
-        return time.process_time()
-
-    def seconds(self) -> float:
-        """Spent so far, without what was spent on scoring."""
-        return self._now() - self._begin - self._out
-
-    def untimed(self, work: Callable[[], float]) -> float:
-        """The result of ``work``, whose time does not count."""
-        begin = self._now()
-        result = work()
-        self._out += self._now() - begin
-        return result
+    curve: tuple[Point, ...] = ()
+    kept: Point | None = None
 
 
 def torch_device(name: str) -> torch.device:
@@ -130,9 +92,10 @@ def train(
     progress: Progress | None = None,
     until_nats: float | None = None,
 ) -> Trained:
-    """Raise the likelihood of ``targets``; ``network`` ends as its average. Both sets of streams are of one kind.
+    """Raise the likelihood of ``targets``; ``network`` ends as its average when that was best on ``held_out``.
 
-    ``until_nats`` ends training once the held-out curve is that low. Raises :class:`PenstockError` if the loss is not a
+    Both sets of streams are of one kind, and no stream is in both. Training ends early once it is far past its best.
+    ``until_nats`` ends it once the held-out curve is that low. Raises :class:`PenstockError` if the loss is not a
     number: the weights would be worthless.
     """
     device = targets.device
@@ -142,7 +105,7 @@ def train(
     optimiser = torch.optim.AdamW(own, lr=recipe.rate, weight_decay=0.01)
     rng = np.random.default_rng([recipe.seed, 0x7EAC4])
     clock = Clock(device)
-    curve: list[Point] = []
+    selection = Selection(average, held_out, clock)
     pace = _Pace(recipe)
     steps, chunks = 0, _endless(targets.rows, recipe.tokens, rng)
     while (done := pace.done(steps, clock)) < 1.0 and steps < MOST_STEPS:
@@ -160,29 +123,16 @@ def train(
         weight = max(1.0 - recipe.average, 1.0 / (steps + 1))
         with torch.no_grad():
             torch._foreach_lerp_(kept, own, weight)
-        if done >= _next_point(len(curve)):
-            curve.append(_point(average, held_out, recipe, clock, steps))
-            _tell(progress, done, curve[-1], pace, clock)
-            if until_nats is not None and curve[-1].nats <= until_nats:
+        if selection.due(done):
+            point = selection.take(steps)
+            _tell(progress, done, selection, clock)
+            if selection.past_best(done) or (until_nats is not None and point.nats <= until_nats):
                 break
-    if not curve or curve[-1].steps < steps:
-        curve.append(_point(average, held_out, recipe, clock, steps))
-    _tell(progress, 1.0, curve[-1], pace, clock)
-    with torch.no_grad():
-        for mine, better in zip(own, kept, strict=True):
-            mine.copy_(better)
-    return Trained(steps, clock.seconds(), tuple(curve))
-
-
-@torch.no_grad()
-def held_out_nats(network: nn.Module, targets: Any, tokens: int = 16_384) -> float:
-    """Minus the log likelihood per event of ``targets``: types, and gaps on the scale log(gap + 1)."""
-    total, events = 0.0, 0
-    for chunk in length_sorted(targets.rows, tokens, np.random.default_rng(0)):
-        found = network.likelihood(targets, grid(targets.rows, chunk, targets.device))
-        total += float(found.loss + found.constant)
-        events += int(found.events)
-    return total / max(events, 1)
+    if not selection.curve or selection.curve[-1].steps < steps:
+        selection.take(steps)
+    best = selection.restore(network)
+    _tell(progress, 1.0, selection, clock)
+    return Trained(steps, clock.seconds(), tuple(selection.curve), best)
 
 
 class _Pace:
@@ -202,30 +152,13 @@ def _shape(done: float, warm_up: float) -> float:
     return rise * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _next_point(taken: int) -> float:
-    """The share of the budget at which the next point is taken: dense at first."""
-    return float(((taken + 1) / POINTS) ** 1.5)
-
-
-def _point(average: nn.Module, held_out: Any, recipe: Recipe, clock: Clock, steps: int) -> Point:
-    seconds = clock.seconds()
-    nats = clock.untimed(lambda: held_out_nats(average, held_out))
-    if not math.isfinite(nats):
-        raise PenstockError(
-            f"training: the held-out likelihood is {nats} after {steps} steps at rate {recipe.rate:g}. Lower the rate."
-        )
-    return Point(seconds, steps, nats)
-
-
-def _tell(progress: Progress | None, done: float, point: Point, pace: _Pace, clock: Clock) -> None:
+def _tell(progress: Progress | None, done: float, selection: Selection, clock: Clock) -> None:
     if progress is None:
         return
-    spent = clock.seconds()
-    left = spent / done - spent if done > 0 else 0.0
-    progress(
-        min(done, 1.0),
-        f"{point.nats:.4f} nats an event held out, {point.steps:,} steps, {max(left, 0):.0f} s left",
-    )
+    spent, last, best = clock.seconds(), selection.curve[-1], selection.best
+    left = f"{max(spent / done - spent, 0.0):.0f} s left" if 0 < done < 1 else f"kept step {best.steps:,}"
+    lowest = "" if best is last else f" (best {best.nats:.4f} at step {best.steps:,})"
+    progress(min(done, 1.0), f"{last.nats:.4f} nats an event held out{lowest}, {last.steps:,} steps, {left}")
 
 
 def _endless(rows: Rows, tokens: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
