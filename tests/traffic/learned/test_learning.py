@@ -155,6 +155,17 @@ def test_training_that_cannot_be_is_said(two_classes):
         fit("gru", two_classes, steps=0)
 
 
+@pytest.mark.parametrize("method", ["gru", "transformer"])
+def test_an_event_unknown_to_the_machine_is_said_before_training(two_classes, method):
+    told = []
+    options = FitOptions(
+        machine=known_machine("serving"), progress=lambda *said: told.append(said), extra={"steps": 3}
+    )
+    with pytest.raises(BadInputError, match="unknown to the machine"):
+        fit_generator(method, two_classes, seed=0, options=options)
+    assert not told
+
+
 def test_fine_tuning_needs_the_same_names_and_method(two_classes):
     small = fit("gru", two_classes, **{**SMALL, "steps": 2})
     renamed = replace(two_classes, classes=("a", "b", "c"))

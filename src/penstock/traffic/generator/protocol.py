@@ -121,6 +121,10 @@ def load_generator(folder: Path) -> Generator:
 def read_header(folder: Path) -> dict[str, Any]:
     """``bundle.json`` with its version and method checked."""
     path = folder / HEADER_FILE
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(
+            f"{folder}: is a file, and a bundle is a folder with {HEADER_FILE}. Name what penstock traffic fit wrote."
+        )
     header = read_json(path)
     if not isinstance(header, dict) or header.get("version") != VERSION:
         found = header.get("version") if isinstance(header, dict) else header
