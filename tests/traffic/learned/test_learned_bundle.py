@@ -70,7 +70,7 @@ def test_what_is_loaded_draws_what_was_saved_and_carries_its_scores(bundle):
 def test_a_file_is_no_bundle(tmp_path):
     trace = tmp_path / "streams.csv"
     trace.write_text("stream,event,time_s\n")
-    with pytest.raises(BadInputError, match="is a file, and a bundle is a folder with bundle.json"):
+    with pytest.raises(BadInputError, match="is a file, and a bundle is a folder"):
         load_generator(trace)
 
 

@@ -34,7 +34,7 @@ def fit(method, streams, seed=0, *, machine=None, start=None, hour=None, **extra
 
 
 def nats(generator) -> float:
-    return generator.parts[-1].facts.training.curve[-1].nats
+    return generator.parts[-1].facts.training.kept.nats
 
 
 @pytest.fixture(scope="module")

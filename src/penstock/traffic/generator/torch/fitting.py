@@ -12,8 +12,9 @@ from penstock.errors import BadInputError
 from penstock.traffic.generator.bundle import CurvePoint, PartFacts, TrainingFacts
 from penstock.traffic.generator.learned import LearnedGenerator, Part, PartModel, with_part
 from penstock.traffic.generator.protocol import FitOptions
+from penstock.traffic.generator.torch.pace import Recipe
 from penstock.traffic.generator.torch.selection import Point
-from penstock.traffic.generator.torch.training import Recipe, Trained, torch_device
+from penstock.traffic.generator.torch.training import Trained, torch_device
 from penstock.traffic.streams import Streams, select_streams, split_streams
 
 SECONDS = 300.0

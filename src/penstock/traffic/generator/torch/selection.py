@@ -1,8 +1,10 @@
-"""The held-out curve of a training, and the network that was best on it.
+"""The held-out curve of a training, and which network of it is kept.
 
 A network that is trained for long enough learns the streams that it sees by heart: its likelihood goes on rising on
-them, and falls on others. So what is kept is not the last network but the one with the highest likelihood on streams
-held out (early stopping; Prechelt, "Early Stopping - But When?", 1998).
+them, and falls on others (Prechelt, "Early Stopping - But When?", 1998). So training goes back to the network that was
+best on streams held out. While the rate of learning is high, weights are noisy: the likelihood hardly shows it, but
+streams that are drawn step by step do, because a small error in each step adds up. So the rate falls to 0 from there
+(*cooling*; Haegele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024).
 """
 
 from __future__ import annotations
@@ -23,8 +25,14 @@ from penstock.traffic.generator.torch.chunks import grid, length_sorted
 POINTS = 24
 """Of the held-out curve, if the budget is spent."""
 
-FEWEST_DONE = 0.5
-"""Of the budget, before training may end early: a rate that is still high can hide what its decay will bring."""
+WORSE_POINTS = 3
+"""Points in a row that are worse than the best before training goes back to it."""
+
+FEWEST_DONE = 0.15
+"""Of the budget before training goes back: the first points say little."""
+
+LUCK = 0.002
+"""Nats an event by which a noisy network can be the better one by chance: the last one is kept if it is that near."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +102,30 @@ class Selection:
         return self.curve[-1]
 
     def past_best(self, done: float) -> bool:
-        """Whether it has been worse than its best for as many steps as it took to get there."""
-        return done >= FEWEST_DONE and self.curve[-1].steps >= 2 * self.best.steps
+        """Whether the last points were all worse than the best, ``done`` of the budget being spent."""
+        worse = len(self.curve) - 1 - self.curve.index(self.best)
+        return done >= FEWEST_DONE and worse >= WORSE_POINTS
+
+    @property
+    def kept(self) -> Point:
+        """The last point, of which the rate of learning was lowest, unless the best is better by more than luck."""
+        last = self.curve[-1]
+        return last if last.nats <= self.best.nats + LUCK else self.best
+
+    @torch.no_grad()
+    def go_back(self, *networks: nn.Module) -> None:
+        """Put the best weights into ``networks``."""
+        for network in networks:
+            torch._foreach_copy_(list(network.parameters()), self._weights)
 
     @torch.no_grad()
     def restore(self, network: nn.Module) -> Point:
-        """Put the best weights into ``network``; the point where they were taken."""
-        torch._foreach_copy_(list(network.parameters()), self._weights)
-        return self.best
+        """Put the weights of the point that is ``kept`` into ``network``."""
+        if self.kept is self.curve[-1]:
+            torch._foreach_copy_(list(network.parameters()), list(self._network.parameters()))
+        else:
+            self.go_back(network)
+        return self.kept
 
 
 @torch.no_grad()
