@@ -96,7 +96,12 @@ def test_fit_cuts_windows_trains_and_fine_tunes(tmp_path):
     assert document["training"][0]["steps"] == 3
     # Each half hour is a stream of its own: about two for each device.
     assert 120 <= document["training"][0]["streams"] + document["training"][0]["held_out_streams"] <= 180
-    assert "s left" in made.stderr
+    assert "s left" in made.stderr and "kept step" in made.stderr
+    kept = document["training"][0]["kept"]
+    assert kept in document["training"][0]["curve"]
+    scores = json.loads((first / "bundle.json").read_text())["scores"]
+    assert scores == document["scores"]
+    assert {"event mix", "event mix, real", "whole streams copied"} <= set(scores)
     run("fit", trace, "-o", second, "--window", "30m", "--hour", 11, "--from", first, *size)
     header = json.loads((second / "bundle.json").read_text())
     assert [part["hour"] for part in header["parts"]] == [10, 11]

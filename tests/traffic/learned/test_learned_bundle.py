@@ -67,6 +67,13 @@ def test_what_is_loaded_draws_what_was_saved_and_carries_its_scores(bundle):
     assert sorted(path.name for path in bundle.iterdir()) == ["bundle.json", "weights.safetensors"]
 
 
+def test_a_file_is_no_bundle(tmp_path):
+    trace = tmp_path / "streams.csv"
+    trace.write_text("stream,event,time_s\n")
+    with pytest.raises(BadInputError, match="is a file, and a bundle is a folder"):
+        load_generator(trace)
+
+
 def test_a_longer_sample_begins_like_a_shorter_one_of_any_mix():
     short, long = generator().sample(50, 4, mix={"x": 1.0}), generator().sample(90, 4, mix={"x": 1.0})
     assert np.array_equal(long.time_us[: short.n_events], short.time_us)

@@ -34,7 +34,7 @@ def fit(method, streams, seed=0, *, machine=None, start=None, hour=None, **extra
 
 
 def nats(generator) -> float:
-    return generator.parts[-1].facts.training.curve[-1].nats
+    return generator.parts[-1].facts.training.kept.nats
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,17 @@ def test_training_that_cannot_be_is_said(two_classes):
         fit("published", two_classes, machine=known_machine("lte"), steps=1)
     with pytest.raises(BadInputError, match="steps"):
         fit("gru", two_classes, steps=0)
+
+
+@pytest.mark.parametrize("method", ["gru", "transformer"])
+def test_an_event_unknown_to_the_machine_is_said_before_training(two_classes, method):
+    told = []
+    options = FitOptions(
+        machine=known_machine("serving"), progress=lambda *said: told.append(said), extra={"steps": 3}
+    )
+    with pytest.raises(BadInputError, match="unknown to the machine"):
+        fit_generator(method, two_classes, seed=0, options=options)
+    assert not told
 
 
 def test_fine_tuning_needs_the_same_names_and_method(two_classes):

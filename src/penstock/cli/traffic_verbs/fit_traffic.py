@@ -118,6 +118,7 @@ def fit(
             start_from=before,
             hour=hour,
             progress=tell,
+            with_scores=True,
             extra=extra,
         )
         generator = fit_generator(method, streams, seed=seed, options=options)
@@ -194,4 +195,5 @@ def _document(output: Path, method: str, generator: Generator) -> dict[str, Any]
     parts = getattr(generator, "parts", None)
     if parts is not None:
         document["training"] = [part.facts.training.model_dump(mode="json") for part in parts]
+        document["scores"] = dict(getattr(generator, "scores", {}))
     return document

@@ -19,6 +19,10 @@ GAP_FACTOR = 2.75
 COPY_US = 1_000
 """Two streams are copies if all their events agree, and their times since the first of them to a millisecond."""
 
+TELLING = 3
+"""Events of a stream whose copy is hardly chance. A stream of two events has one gap, and two real samples of 20,000
+streams have such a stream in common as often as not (section ``chance`` of ``benchmarks/traffic.py``)."""
+
 U64 = NDArray[np.uint64]
 _PRIME = np.uint64(0x100000001B3)
 
@@ -31,10 +35,14 @@ def memorised_share(streams: Streams, training: Streams, *, run: int = RUN) -> f
     return float(np.isin(own, np.unique(_runs(training, run))).mean())
 
 
-def whole_copies(streams: Streams, training: Streams) -> int:
-    """How many of ``streams`` are, event by event, a stream of ``training``. Streams of one event do not count."""
+def whole_copies(streams: Streams, training: Streams, *, fewest: int = 2) -> int:
+    """How many of ``streams`` of at least ``fewest`` events are, event by event, a stream of ``training``.
+
+    Streams of one event have no gap, so they never count.
+    """
+    fewest = max(fewest, 2)
     own, seen = _whole(streams), _whole(training)
-    return int(np.isin(own[streams.sizes > 1], seen[training.sizes > 1]).sum())
+    return int(np.isin(own[streams.sizes >= fewest], seen[training.sizes >= fewest]).sum())
 
 
 def _tokens(streams: Streams) -> U64:

@@ -10,7 +10,7 @@ import numpy as np
 from penstock.errors import BadInputError
 from penstock.traffic.fidelity.classifier import classifier_auc
 from penstock.traffic.fidelity.distances import largest_cdf_distance, mix
-from penstock.traffic.fidelity.memorisation import memorised_share, whole_copies
+from penstock.traffic.fidelity.memorisation import TELLING, memorised_share, whole_copies
 from penstock.traffic.fidelity.sojourns import FEWEST, Stays, stays_by_state
 from penstock.traffic.load_figures import describe
 from penstock.traffic.machine import Machine, find_violations
@@ -106,14 +106,15 @@ def score_streams(
                 memorised_share(held_out, training),
             )
         )
-        measures.append(
-            Measure(
-                "whole streams copied",
-                "share",
-                whole_copies(streams, training) / len(streams),
-                whole_copies(held_out, training) / len(held_out),
+        for name, fewest in (("whole streams copied", 2), (f"copied, {TELLING} events or more", TELLING)):
+            measures.append(
+                Measure(
+                    name,
+                    "share",
+                    whole_copies(streams, training, fewest=fewest) / len(streams),
+                    whole_copies(held_out, training, fewest=fewest) / len(held_out),
+                )
             )
-        )
     return Scores(tuple(measures))
 
 

@@ -18,7 +18,8 @@ from penstock.traffic.generator.learned import LearnedGenerator, Request
 from penstock.traffic.generator.protocol import FitOptions
 from penstock.traffic.generator.sampling import Rows, check_seed, join_rows
 from penstock.traffic.generator.torch.fitting import Task, fit_learned
-from penstock.traffic.generator.torch.training import Clock, Trained, torch_device
+from penstock.traffic.generator.torch.selection import Clock
+from penstock.traffic.generator.torch.training import Trained, torch_device
 from penstock.traffic.generator.torch.transformer_network import load_state, state_of
 from penstock.traffic.streams import Streams
 

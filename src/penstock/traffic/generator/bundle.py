@@ -44,7 +44,11 @@ class CurvePoint(StrictModel):
 
 
 class TrainingFacts(StrictModel):
-    """How a part was trained. ``seconds`` are CPU seconds of the process, or wall seconds on a GPU."""
+    """How a part was trained. ``seconds`` are CPU seconds of the process, or wall seconds on a GPU.
+
+    ``steps`` and ``seconds`` are of the whole training, and ``kept`` is the point of ``curve`` whose weights are in the
+    bundle: the best on the held-out streams. None: the last weights, of a method without a likelihood.
+    """
 
     device: str
     seed: int
@@ -54,6 +58,7 @@ class TrainingFacts(StrictModel):
     held_out_streams: int
     fine_tuned: bool
     curve: list[CurvePoint]
+    kept: CurvePoint | None = None
 
 
 class PartFacts(StrictModel):

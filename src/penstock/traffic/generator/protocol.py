@@ -53,7 +53,8 @@ class FitOptions:
 
     ``cpu_seconds``: process CPU seconds to spend on training. ``machine``: the state machine, if it is known.
     ``start_from``: a generator of the same method to fine-tune. ``hour``: of the day, written into the bundle.
-    ``progress(share done, text)`` is called now and then. ``extra``: options of one method alone.
+    ``progress(share done, text)`` is called now and then. ``with_scores``: measure fidelity on the streams that were
+    held out, for the bundle. ``extra``: options of one method alone.
     """
 
     cpu_seconds: float | None = None
@@ -61,6 +62,7 @@ class FitOptions:
     start_from: Generator | None = None
     hour: int | None = None
     progress: Callable[[float, str], None] | None = None
+    with_scores: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,6 +121,10 @@ def load_generator(folder: Path) -> Generator:
 def read_header(folder: Path) -> dict[str, Any]:
     """``bundle.json`` with its version and method checked."""
     path = folder / HEADER_FILE
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(
+            f"{folder}: is a file, and a bundle is a folder with {HEADER_FILE}. Name what penstock traffic fit wrote."
+        )
     header = read_json(path)
     if not isinstance(header, dict) or header.get("version") != VERSION:
         found = header.get("version") if isinstance(header, dict) else header

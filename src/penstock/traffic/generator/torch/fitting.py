@@ -12,7 +12,9 @@ from penstock.errors import BadInputError
 from penstock.traffic.generator.bundle import CurvePoint, PartFacts, TrainingFacts
 from penstock.traffic.generator.learned import LearnedGenerator, Part, PartModel, with_part
 from penstock.traffic.generator.protocol import FitOptions
-from penstock.traffic.generator.torch.training import Recipe, Trained, torch_device
+from penstock.traffic.generator.torch.pace import Recipe
+from penstock.traffic.generator.torch.selection import Point
+from penstock.traffic.generator.torch.training import Trained, torch_device
 from penstock.traffic.streams import Streams, select_streams, split_streams
 
 SECONDS = 300.0
@@ -70,9 +72,26 @@ def fit_learned(
         model, trained = fit_part(Task(part, scored, one, options, begin))
         new.append(Part(_facts(part, scored, group, one, options, trained, begin is not None), model))
     before = start.parts if isinstance(start, LearnedGenerator) else ()
-    return LearnedGenerator(
+    made = LearnedGenerator(
         method, streams.events, streams.classes, streams.window_us, with_part(before, _shared(new, own))
     )
+    if not options.with_scores:
+        return made
+    return replace(made, scores=_scores(made, own, held_out, options, seed))
+
+
+def _scores(
+    generator: LearnedGenerator, own: Streams, held_out: Streams, options: FitOptions, seed: int
+) -> dict[str, float]:
+    """Measures of as many streams as were held out, each with the same of real ones (NAME, real)."""
+    from penstock.traffic.fidelity import score_streams
+
+    sample = generator.sample(len(held_out), seed, hour=options.hour)
+    scores = score_streams(sample, held_out, training=own, machine=options.machine, seed=seed)
+    found: dict[str, float | None] = {}
+    for measure in scores.measures:
+        found |= {measure.name: measure.value, f"{measure.name}, real": measure.truth}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def log_scale(streams: Streams) -> NDArray[np.float32]:
@@ -147,9 +166,14 @@ def _facts(
             streams=len(own),
             held_out_streams=len(held_out),
             fine_tuned=fine_tuned,
-            curve=[CurvePoint(seconds=p.seconds, steps=p.steps, nats=p.nats) for p in trained.curve],
+            curve=[_curve_point(point) for point in trained.curve],
+            kept=None if trained.kept is None else _curve_point(trained.kept),
         ),
     )
+
+
+def _curve_point(point: Point) -> CurvePoint:
+    return CurvePoint(seconds=point.seconds, steps=point.steps, nats=point.nats)
 
 
 def _shared(parts: list[Part], own: Streams) -> list[Part]:

@@ -91,6 +91,7 @@ def _fit_part(task: Task) -> tuple[GruModel, Trained]:
     hidden = int(extra.get("hidden", HIDDEN))
     if hidden % 8 or not 8 <= hidden <= 1024:
         raise BadInputError(f"hidden (={hidden}) must be a multiple of 8 from 8 to 1024.")
+    grammar = grammar_of(task)  # first: an event that the machine does not know should not cost a training
     torch.manual_seed(recipe.seed)
     classes, device = len(own.classes), torch_device(recipe.device)
     if isinstance(start, GruModel):
@@ -113,4 +114,4 @@ def _fit_part(task: Task) -> tuple[GruModel, Trained]:
         progress=task.options.progress,
         until_nats=extra.get("until_nats"),
     )
-    return GruModel(network.export(scale), bins, grammar_of(task)), trained
+    return GruModel(network.export(scale), bins, grammar), trained

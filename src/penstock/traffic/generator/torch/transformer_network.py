@@ -106,6 +106,7 @@ def draw_transformer(model: TransformerModel, request: Request) -> Rows:
 
 def _fit_part(task: Task) -> tuple[TransformerModel, Trained]:
     extra, own, recipe = task.options.extra, task.streams, task.recipe
+    grammar = grammar_of(task)  # first: an event that the machine does not know should not cost a training
     torch.manual_seed(recipe.seed)
     classes, device, start = len(own.classes), torch_device(recipe.device), task.start
     if isinstance(start, TransformerModel):
@@ -123,5 +124,5 @@ def _fit_part(task: Task) -> tuple[TransformerModel, Trained]:
     targets = BinTargets(rows_of(own, MOST_STEPS), bins, scale, classes, device)
     held_out = BinTargets(rows_of(task.held_out, MOST_STEPS), bins, scale, classes, device)
     trained = train(network, targets, held_out, recipe, progress=task.options.progress)
-    model = TransformerModel(state_of(network), bins, grammar_of(task), scale, classes)
+    model = TransformerModel(state_of(network), bins, grammar, scale, classes)
     return model, trained
