@@ -1,5 +1,7 @@
 """The head's side of many hosts: takes in their agents, and supervises all workers of a server through them.
 
+Gateways on hosts are a part of their own, :mod:`penstock.serve.hosts.gateways.at_head`.
+
 A host is *gone* when its line ends or is silent. All of its workers are down at that moment. Its agent is started
 again if it ended; if it still runs, the way to it was cut, and it connects again by itself. In both cases it starts
 afresh.
@@ -22,13 +24,15 @@ from penstock.clock import Clock
 from penstock.errors import BadInputError, PenstockError
 from penstock.serve.control import WorkerHung, WorkerUp
 from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.replan_on_loss import lost_option
-from penstock.serve.engine.worker_keeper import END_S, WorkerEnded, WorkerReport
+from penstock.serve.engine.worker_keeper import END_S, KeeperReport, WorkerEnded
 from penstock.serve.hosts.agent_messages import (
     AddPlan,
     AgentNote,
     ClockAsked,
     ClockTold,
+    CountersPart,
     EndAgent,
     EndPlan,
     FilePart,
@@ -38,8 +42,10 @@ from penstock.serve.hosts.agent_messages import (
     ProbeMeasured,
     Refused,
     ReplaceWorker,
+    RowsPart,
     Welcome,
 )
+from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways, listen_files
 from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
 from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
 from penstock.serve.hosts.link_check import HostLink, LinkCheck
@@ -77,7 +83,8 @@ class AgentHub:
     """A keeper of workers (:class:`penstock.serve.engine.worker_keeper.Keeper`) by agents that ``launcher`` starts.
 
     ``port``: the dispatcher's at the head. ``planned_gbps``: what the plan was made for between two hosts;
-    ``measured`` hears what the links carry.
+    ``measured`` hears what the links carry. ``folder``: the head's run folder. ``gateways_on``: hosts with gateways;
+    their rows go to ``rows``.
     """
 
     def __init__(
@@ -87,10 +94,13 @@ class AgentHub:
         launcher: Launcher,
         clock: Clock,
         selector: selectors.BaseSelector,
-        report: Callable[[WorkerReport], None],
+        report: Callable[[KeeperReport], None],
         note: Callable[[str], None],
         planned_gbps: Callable[[str, str], float],
         measured: Callable[[Mapping[HostLink, float]], None],
+        folder: Path,
+        gateways_on: GatewaysOn | None = None,
+        rows: Path | None = None,
     ) -> None:
         self._secret = secret_of(keys)
         self._port = port
@@ -109,6 +119,9 @@ class AgentHub:
         self._measured = measured
         self._links: LinkCheck | None = None
         self._may_start = False  # not before the links are measured
+        self.gateways = HeadGateways(
+            gateways_on or GatewaysOn(), folder, rows, self._may_work, self._tell, report
+        )
         self._listener = socket.create_server((launcher.head_address, 0), backlog=256)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -127,7 +140,7 @@ class AgentHub:
     def add_plan(self, spec: ServerSpec, *, is_gentle: bool = False) -> None:
         """Start its workers on the hosts that are there; launch the agents of the others."""
         self._specs[spec.epoch] = spec
-        for name in dict.fromkeys(spec.worker_hosts):
+        for name in dict.fromkeys((*spec.worker_hosts, *self.gateways.hosts)):
             host = self._hosts.setdefault(name, Host(name))
             if host.line is not None and self._may_start:
                 self._start_workers(host, host.line, spec, {}, is_gentle=is_gentle)
@@ -147,7 +160,9 @@ class AgentHub:
 
     def _let_go(self) -> None:
         """End the agents that are here and whom no plan needs. One that is away stays known: it may come back."""
-        needed = {name for spec in self._specs.values() for name in spec.worker_hosts}
+        needed = {name for spec in self._specs.values() for name in spec.worker_hosts} | {
+            *self.gateways.hosts
+        }
         for name, host in list(self._hosts.items()):
             if name not in needed and host.line is not None:
                 host.line.send(EndAgent())
@@ -175,6 +190,7 @@ class AgentHub:
             if host.line is None:
                 self._bring_back(host, now_us)
         self._check_links(now_us)
+        self.gateways.turn(now_us)
 
     def stop(self) -> None:
         """End all agents; those that do not end in time are killed."""
@@ -262,7 +278,8 @@ class AgentHub:
         host.line, host.up_since_us = line, self._clock.now_us()
         if was_there:
             self._note(f"host {host.name} is back")
-        line.send(Welcome(self.address.host, self._port))
+        line.send(Welcome(self.address.host, self._port, self.gateways.rows_of(host.name)))
+        self.gateways.came_back(host.name)
         if self._may_start:
             self._start_all(host, hello.files)
         else:
@@ -283,6 +300,11 @@ class AgentHub:
                 for host in self._hosts.values():
                     self._start_all(host, {})
 
+    def _may_work(self, name: str) -> bool:
+        """Whether the agent of a host is there, and may start processes."""
+        host = self._hosts.get(name)
+        return host is not None and host.line is not None and self._may_start
+
     def _tell(self, name: str, message: msgspec.Struct) -> None:
         line = self._hosts[name].line
         if line is not None:
@@ -297,7 +319,8 @@ class AgentHub:
         self, host: Host, line: Line, spec: ServerSpec, known: dict[str, int], *, is_gentle: bool = False
     ) -> None:
         workers = spec.workers_on(host.name)
-        if not workers:
+        has_gateways = host.name in self.gateways.hosts
+        if not workers and not has_gateways:
             return
         own = {stage for worker in workers for stage in spec.stages_of(worker)}
         files: dict[str, Path] = {}
@@ -310,10 +333,21 @@ class AgentHub:
                 # Weights lie beside a sub-model, under its name and more.
                 files |= {f"{spec.epoch}/{one.name}": one for one in path.parent.glob(f"{path.name}*")}
             stages.append(msgspec.structs.replace(stage, model_file=name))
+        listen: dict[str, str | None] = {"token_file": None, "tls_certificate": None, "tls_key": None}
+        if has_gateways:
+            for field, path in listen_files(spec.listen).items():
+                listen[field] = f"{spec.epoch}/{field}"
+                files[f"{spec.epoch}/{field}"] = path
         for name, path in files.items():
             if known.get(name) != path.stat().st_size:
                 line.send(_parts(name, path))
-        told = msgspec.structs.replace(spec, stages=tuple(stages), journal=None, rows=None, traces=None)
+        told = msgspec.structs.replace(
+            spec,
+            stages=tuple(stages),
+            journal=None,
+            traces=spec.traces if has_gateways else None,
+            listen=msgspec.structs.replace(spec.listen, **listen),
+        )
         line.send(AddPlan(msgspec.msgpack.encode(told), tuple(workers), is_gentle))
         host.living.update(workers)
 
@@ -331,7 +365,11 @@ class AgentHub:
         if messages is None:
             self._lose(host, "its agent ended")
         for message in messages or ():
-            self._obey(host, line, message)
+            try:
+                self._obey(host, line, message)
+            except BadInputError as error:
+                self._lose(host, str(error))
+                return
 
     def _obey(self, host: Host, line: Line, message: FromAgent) -> None:
         if isinstance(message, ClockAsked):
@@ -342,6 +380,8 @@ class AgentHub:
             if self._links is not None:
                 self._links.hear(host.name, message, self._clock.now_us())
                 self._check_links(self._clock.now_us())
+        elif isinstance(message, GatewaySaid | GatewayEnded | RowsPart | CountersPart):
+            self.gateways.hear(host.name, message)
         elif isinstance(message, WorkerUp):
             if message.worker in self._of(host):
                 host.living.add(message.worker)
@@ -367,6 +407,7 @@ class AgentHub:
         self._note(f"host {host.name} is gone ({why}); workers {', '.join(map(str, workers))} are down")
         for worker in workers:
             self._report(WorkerEnded(worker, f"host {host.name} is gone: {why}", was_up=True, restart_us=-1))
+        self.gateways.lost(host.name, why)
 
     @property
     def lost(self) -> frozenset[str]:
