@@ -49,7 +49,8 @@ QUIET_S = 3.0
 WAIT_S = 90.0
 REPLAN_S = "2"
 NOTES = 200
-"""Lines of the server's log that are shown after many errors, and if a host ends with another number of processes."""
+"""Lines of the server's log that are shown after many errors, if a fault cannot strike, and if a host ends with another
+number of processes."""
 MANY_ERRORS = 20
 
 
@@ -217,7 +218,11 @@ def run(names: list[str], times: int, share: float) -> int:
                 for place, name in enumerate(names):
                     host = hosts[(number * len(names) + place) * 3 % len(hosts)]
                     fault_s = load.now_s
-                    is_over = FAULTS[name](fleet, host)()
+                    try:
+                        is_over = FAULTS[name](fleet, host)()
+                    except BaseException:
+                        print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr, flush=True)
+                        raise
                     time.sleep(2 * QUIET_S)
                     struck.append(Struck(name, host, fault_s, load.now_s, is_over))
                     errors = load.errors(fault_s - QUIET_S)

@@ -63,10 +63,7 @@ def main() -> int:
     given = asked.parse_args()
     small = table_of(1, 8)
     books_us(small), passage_us(2_000)  # compiles
-    dispatcher_us = min(books_us(small)[0] for _ in range(3)) + 1.5 * passage_us()
-    print(
-        f"one dispatcher takes {dispatcher_us:.1f} us a batch, so at most {1e6 / dispatcher_us:.0f} batches/s"
-    )
+    passage = passage_us()
     print(
         f"{'hosts':>6}{'devices':>9}{'workers':>9}{'stages':>7}{'plan s':>8}{'gap':>8}{'planned/s':>11}{'requests':>10}"
         f"{'attained':>10}{'batches/s':>11}{'cpu s':>8}{'us a batch':>11}{'decisions/s':>12}"

@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 
 pytest.importorskip("zmq")
 
 import loopback_hosts
 from click.testing import CliRunner
-from serve_cases import bytes_profile, write_plan
+from serve_cases import WIDTH, bytes_profile, skip_profile, write_plan, write_skip_model
 from test_rehearsed_hosts import rights  # noqa: F401 - a fixture
 from test_serve_live import ask, children_of, is_alive, wait_until
 
@@ -27,6 +30,7 @@ from penstock.record import Outcome, load_record
 from penstock.serve import local_server
 from penstock.serve.hosts.rehearsal import _run
 from penstock.serve.local_server import LocalServer
+from penstock.serve.messages import owner_of
 from penstock.serve.observe.scrape import Page
 
 pytestmark = pytest.mark.slow
@@ -122,6 +126,48 @@ def test_any_gateway_answers_and_counts_for_all_and_the_record_has_every_request
     requests = load_record(tmp_path / "record").requests
     assert [Outcome(one) for one in requests.outcome] == [Outcome.MET] * 5
     assert (requests.batch >= 0).all()
+
+
+def test_a_batch_holds_samples_of_gateways_of_two_hosts_and_each_gets_its_own(tmp_path, monkeypatch):
+    """Two workers in a row, slow enough that requests gather; every answer is that of onnxruntime."""
+    monkeypatch.setattr(local_server, "_RUN", loopback_hosts.COMMAND)
+    model = write_skip_model(tmp_path / "skip.onnx")
+    plan = write_plan(tmp_path, skip_profile(model, 100_000), (0, 2, 4), batch=4, slo_us=30_000_000)
+    options = ["--rehearse-hosts", "--executor", "padded", "--overhead-us", "300000"]
+    rows = np.random.default_rng(5).normal(size=(24, 1, WIDTH)).astype(np.float32)
+    session = onnxruntime.InferenceSession(model)
+    with LocalServer(
+        plan, [*options, "--gateways-on", "gpu:1", "--record", str(tmp_path / "record")], ready_s=240
+    ) as server:
+        urls = [server.url, elsewhere(server)]
+
+        def asked(number):
+            values = {
+                "name": "x",
+                "shape": [1, WIDTH],
+                "datatype": "FP32",
+                "data": rows[number].ravel().tolist(),
+            }
+            status, _, text = ask(
+                f"{urls[number % 2]}/v2/models/skip/infer", json.dumps({"inputs": [values]}).encode()
+            )
+            answer = json.loads(text)
+            return status, {
+                one["name"]: one["data"] for one in answer["outputs"]
+            } if status == 200 else answer
+
+        with ThreadPoolExecutor(len(rows)) as pool:
+            answers = list(pool.map(asked, range(len(rows))))
+    for row, (status, outputs) in zip(rows, answers, strict=True):
+        assert status == 200, (outputs, server.notes)
+        wanted = dict(zip(("sum", "double"), session.run(["sum", "double"], {"x": row}), strict=True))
+        for name, array in wanted.items():
+            np.testing.assert_allclose(outputs[name], array[0], rtol=1e-4, atol=1e-5)
+    requests = load_record(tmp_path / "record").requests
+    gateways = {}
+    for unit, batch in zip(requests.request.tolist(), requests.batch.tolist(), strict=True):
+        gateways.setdefault(batch, set()).add(owner_of(unit))
+    assert {0, 1} in gateways.values()
 
 
 def test_a_gateway_that_is_killed_or_hangs_costs_its_own_connections_only(serving):
