@@ -112,6 +112,7 @@ class AgentHub:
         self._specs: dict[int, ServerSpec] = {}
         self._hosts: dict[str, Host] = {}
         self._strangers: set[Line] = set()
+        self._let_go: dict[str, Launched] = {}  # agents that were told to end because no plan needs them
         self._numbers = count(1)
         self._delays = RestartDelays()
         self._next_us = 0
@@ -156,9 +157,8 @@ class AgentHub:
                 host.living -= set(spec.workers)
             if host.line is not None:
                 host.line.send(EndPlan(epoch))
-        self._let_go()
 
-    def _let_go(self) -> None:
+    def _let_go_spare(self) -> None:
         """End the agents that are here and whom no plan needs. One that is away stays known: it may come back."""
         needed = {name for spec in self._specs.values() for name in spec.worker_hosts} | {
             *self.gateways.hosts
@@ -168,6 +168,8 @@ class AgentHub:
                 host.line.send(EndAgent())
                 self._selector.unregister(host.line)
                 host.line.close(LEAVE_S)
+                if host.launched is not None:
+                    self._let_go[name] = host.launched
                 del self._hosts[name]
 
     def replace(self, message: WorkerHung) -> None:
@@ -177,7 +179,10 @@ class AgentHub:
                 host.line.send(ReplaceWorker(message.worker, message.why))
 
     def turn(self) -> None:
-        """Look for silent hosts, and start agents that ended."""
+        """Look for silent hosts, start agents that ended, and end those that are not needed.
+
+        A plan may be given up because a host is lost. So hosts are forgotten only here, when no other loop is at them.
+        """
         now_us = self._clock.now_us()
         if now_us < self._next_us:
             return
@@ -189,6 +194,7 @@ class AgentHub:
                 self._lose(host, f"silent for {(now_us - host.line.heard_us) / US_PER_S:.1f} s")
             if host.line is None:
                 self._bring_back(host, now_us)
+        self._let_go_spare()
         self._check_links(now_us)
         self.gateways.turn(now_us)
 
@@ -205,19 +211,18 @@ class AgentHub:
         for line in list(self._strangers):
             self._dismiss(line)
         until_us = self._clock.now_us() + round(END_S * US_PER_S)
-        for host in self._hosts.values():
-            self._end_launched(host, until_us)
+        for launched in (*(host.launched for host in self._hosts.values()), *self._let_go.values()):
+            if launched is not None:
+                self._end_launched(launched, until_us)
         self._selector.unregister(self._listener)
         self._listener.close()
         self._launcher.close()
 
-    def _end_launched(self, host: Host, until_us: int) -> None:
-        if host.launched is None:
-            return
+    def _end_launched(self, launched: Launched, until_us: int) -> None:
         with selectors.DefaultSelector() as pause:
-            while host.launched.how_ended() is None and self._clock.now_us() < until_us:
+            while launched.how_ended() is None and self._clock.now_us() < until_us:
                 pause.select(0.02)
-        host.launched.kill()
+        launched.kill()
 
     # Agents that come
 
@@ -434,6 +439,9 @@ class AgentHub:
 
     def _launch(self, host: Host) -> None:
         host.gone_since_us = self._clock.now_us()
+        before = self._let_go.pop(host.name, None)
+        if before is not None:
+            before.kill()  # two agents of one host would push each other out
         try:
             host.launched = self._launcher.launch(AgentOrder(host.name, self.address, next(self._numbers)))
         except PenstockError as error:
