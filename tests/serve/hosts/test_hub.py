@@ -295,6 +295,7 @@ def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
 def test_a_plan_may_be_given_up_while_a_silent_host_is_reported(head):
     """Host 0 falls silent while a plan for both is loaded: the engine gives that plan up, and nobody needs host 1."""
     measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
+    head.heard(first, AddPlan)
     head.hub.add_plan(Spec(epoch=1, worker_hosts=HOSTS[:1], workers=(2,)))
     head.hub.end_plan(0)
     head.hub.add_plan(Spec(epoch=2, workers=(3, 4)))
