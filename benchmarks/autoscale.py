@@ -1,19 +1,26 @@
 """Autoscaling: what a fleet that follows the load costs, beside the cheapest static plan that holds as much.
 
-    python benchmarks/autoscale.py [--traces FOLDER] [--rate 100] [--hours 24] [--node-seconds 180]
+    python benchmarks/autoscale.py [--traces FOLDER] [--rate 100] [--hours 24] [--node-seconds 180] [--rungs 12]
 
 No public trace of requests to models lasts a day. So the days are: a synthetic one (a cosine), and the hours of the
 Azure LLM traces (code and conversation, November 2023) stretched to a day, each six minutes of the recording's shape to
-2.4 hours: counts of 15 s of the recording become 6 minutes of the day. Within these, arrivals are Poisson. The fleet,
-prices and profiles are predictions (a roofline); only their proportions matter. Static plans are chosen afterwards,
-by the same day, which favours them. Requests are simulated with the policy of the server, noise included; devices
-come late, plans load, and old plans drain.
+2.4 hours: counts of 15 s of the recording become 6 minutes of the day (--shape-seconds). Within these, arrivals are
+Poisson. The fleet, prices and profiles are predictions (a roofline); only their proportions matter. Static plans are
+chosen afterwards, by the same day, which favours them. Requests are simulated with the policy of the server, noise
+included; devices come late, plans load, and old plans drain. The columns: what the fleet that follows costs, the
+cheapest static plan that attains as much on the same day, what is saved, what both attain, and the cheapest static plan
+that attains 99%.
+
+The comparison is valid only if the fleet can be as large as the day's peak needs: a static plan that misses the peak
+would be too cheap, and so would the fleet that follows. So the fleet of each day has as many devices of each class as
+``penstock capacity`` says that its peak with all margins needs. A day whose highest rung holds less ends with status 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import subprocess
 import sys
 import tempfile
@@ -23,43 +30,54 @@ import numpy as np
 import yaml
 
 import penstock
+from penstock.api.scaling import ABOVE_PEAK
+from penstock.plan.autoscale.scaler import ScalingRules
 from penstock.traffic.load import load_trace
 
-CLASSES = {
-    "L4": {"count": 40, "per_host": 1, "hourly_cost": 0.71},
-    "T4": {"count": 40, "per_host": 1, "hourly_cost": 0.35},
-}
+LEAST_DEVICES = 40
+"""Of each class."""
+PRICES = {"L4": 0.71, "T4": 0.35}
 """Prices an hour of single-GPU machines of these classes at large clouds, on demand, rounded; yours differ."""
 TRACES = ("AzureLLMInferenceTrace_code.csv", "AzureLLMInferenceTrace_conv.csv")
-SHAPE_S = 15.0
+SPREAD = 1.1
+"""A window of Poisson arrivals may have so many times its mean."""
 HEAVIER = 20
 
 
-def main() -> None:
+def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--traces", type=Path, default=Path("../shared/data/traces/azure_llm_2023"))
     asked.add_argument("--rate", type=float, default=100.0, help="mean requests/s of the day")
     asked.add_argument("--hours", type=float, default=24.0, help="length that a day is pressed into")
     asked.add_argument("--node-seconds", type=float, default=180.0)
+    asked.add_argument("--shape-seconds", type=float, default=15.0, help="of a recording that are one count")
+    asked.add_argument("--rungs", type=int, default=12, help="plans of the ladder")
     asked.add_argument("--days", nargs="*", default=["cosine", *TRACES])
     asked.add_argument("--forecasts", nargs="*", default=["live", "known"])
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        study = penstock.Study.read(scenario(Path(folder)))
+        path = scenario(Path(folder))
+        per_device = penstock.Study.read(path).capacity(points=1).most / LEAST_DEVICES
         seconds = options.hours * 3600
         print(
             f"{options.rate:g} requests/s in the mean, {options.hours:g} h, nodes come after {options.node_seconds:g} s"
         )
+        print(f"one L4 and one T4 serve {per_device:.2f} requests/s")
         print(
-            f"{'day':32} {'forecast':9} {'cost':>8} {'static':>8} {'saved':>7} {'attained':>9} {'static':>9} switches"
+            f"{'day':32} {'peak':>5} {'fleet':>9} {'forecast':9} "
+            f"{'cost':>8} {'static':>8} {'saved':>7} {'attained':>9} {'static':>9} {'99%':>8} switches"
         )
+        invalid = 0
         for day in options.days:
-            spec = f"diurnal:amplitude=0.6,period={seconds:g},start=0"
+            spec, peak = f"diurnal:amplitude=0.6,period={seconds:g},start=0", 1.6
             if day != "cosine":
                 if not (options.traces / day).exists():
                     print(f"{day:32} skipped: not in {options.traces}")
                     continue
-                spec = stretched(options.traces / day, Path(folder), seconds)
+                spec, peak = stretched(options.traces / day, Path(folder), seconds, options.shape_seconds)
+            needed_rps = options.rate * peak * SPREAD * ScalingRules().safety * ABOVE_PEAK
+            devices = max(LEAST_DEVICES, math.ceil(needed_rps / per_device))
+            study = penstock.Study.read(scenario_of(Path(folder), devices))
             for forecast in options.forecasts:
                 found = study.autoscale(
                     arrivals=spec,
@@ -67,14 +85,20 @@ def main() -> None:
                     seconds=seconds,
                     forecast=forecast,
                     node_s=options.node_seconds,
+                    rungs=options.rungs,
                 )
                 followed, same = found.followed, found.same
                 print(
-                    f"{day:32} {forecast:9} {followed.cost:8.2f} {same.cost:8.2f} {found.saved:7.1%} "
-                    f"{followed.attainment:9.3%} {same.attainment:9.3%} {followed.switches:4}"
+                    f"{day:32} {peak:5.1f} {f'{devices}+{devices}':>9} {forecast:9} "
+                    f"{followed.cost:8.2f} {same.cost:8.2f} {found.saved:7.1%} "
+                    f"{followed.attainment:9.3%} {same.attainment:9.3%} "
+                    f"{found.held.cost:8.2f} {followed.switches:4}",
+                    flush=True,
                 )
                 for warning in found.warnings:
                     print(f"  {warning}")
+                invalid += bool(found.warnings)
+    return 1 if invalid else 0
 
 
 def scenario(folder: Path) -> Path:
@@ -85,7 +109,7 @@ def scenario(folder: Path) -> Path:
             subprocess.run([sys.executable, "-m", "penstock", *words], check=True, capture_output=True)
 
     penstock_verb("zoo", "resnet50", "--image-size", "448", "-o", "resnet50.onnx")
-    predict = [word for name in CLASSES for word in ("--predict", name)]
+    predict = [word for name in PRICES for word in ("--predict", name)]
     penstock_verb("profile", "resnet50.onnx", *predict, "-o", "profiles/resnet50")
     table = folder / "profiles" / "resnet50" / "latency.csv"
     head, *rows = table.read_text().splitlines()
@@ -94,9 +118,17 @@ def scenario(folder: Path) -> Path:
     for row in cells:
         row[place] = str(int(row[place]) * HEAVIER)
     table.write_text("\n".join([head, *(",".join(row) for row in cells)]) + "\n")
+    return scenario_of(folder, LEAST_DEVICES)
+
+
+def scenario_of(folder: Path, devices: int) -> Path:
+    """The same with so many ``devices`` of each class at most."""
+    classes = {
+        name: {"count": devices, "per_host": 1, "hourly_cost": price} for name, price in PRICES.items()
+    }
     document = {
         "version": 1,
-        "cluster": {"bandwidth_gbps": 25, "device_classes": CLASSES},
+        "cluster": {"bandwidth_gbps": 25, "device_classes": classes},
         "models": [{"name": "resnet50", "profile": "profiles/resnet50", "slo_ms": 1200}],
     }
     path = folder / "scenario.yaml"
@@ -104,16 +136,16 @@ def scenario(folder: Path) -> Path:
     return path
 
 
-def stretched(path: Path, folder: Path, seconds: float) -> str:
-    """The recording's counts of each :data:`SHAPE_S`, as a day of ``seconds``."""
+def stretched(path: Path, folder: Path, seconds: float, shape_s: float) -> tuple[str, float]:
+    """The recording's counts of each ``shape_s``, as a day of ``seconds``, and its highest count by its mean."""
     times_s = load_trace(path).time_us / 1e6
-    edges = np.arange(0.0, times_s[-1] + SHAPE_S, SHAPE_S)
+    edges = np.arange(0.0, times_s[-1] + shape_s, shape_s)
     counts = np.histogram(times_s, edges)[0]
     step = max(1, round(seconds / len(counts)))
     out = folder / f"{path.stem}.csv"
     out.write_text("count\n" + "\n".join(map(str, counts.tolist())) + "\n")
-    return f"counts:{out},interval={step},start=0"
+    return f"counts:{out},interval={step},start=0", float(counts.max() / counts.mean())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -214,7 +214,7 @@ def fuzz_messages(rng: random.Random, count: int, outcome: Callable[[Callable[[]
     dispatcher = Dispatcher(0, late_us=0)
     dispatcher.add_plan(ServedPlan(0, ReservationPolicy(table), table, 0))
     dispatcher.switch(0, 0)
-    dispatcher.gateway_up(0, 0)
+    dispatcher.gateway_up(0, 0, "gateway-0")
     for worker in range(table.n_workers):
         dispatcher.worker_up(0, worker, "somewhere")
     decoder = msgspec.msgpack.Decoder(ToDispatcher)

@@ -30,8 +30,12 @@ from pathlib import Path
 
 import numpy as np
 
-import faults
-from faults import WIDTH, Answer, Trial, asked, example, load_plan, skip_profile, write_plan, write_skip_model
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "serve"))
+from serve_cases import WIDTH, skip_profile, write_plan, write_skip_model
+
+from faults_parts import trial
+from faults_parts.trial import GOOD, Answer, Trial, asked, example
+from penstock.plan.documents.store import load_plan
 from penstock.serve.hosts.rehearsal import _run
 from penstock.serve.local_server import LocalServer
 
@@ -44,6 +48,10 @@ QUIET_S = 3.0
 """Of good service before a fault and after it."""
 WAIT_S = 90.0
 REPLAN_S = "2"
+NOTES = 200
+"""Lines of the server's log that are shown after many errors, if a fault cannot strike, and if a host ends with another
+number of processes."""
+MANY_ERRORS = 20
 
 
 class Fleet:
@@ -57,6 +65,19 @@ class Fleet:
 
     def pids(self, host: str) -> list[int]:
         return [int(line) for line in _run("ip", "netns", "pids", self.spaces[host]).split()]
+
+    def listed(self, host: str) -> list[str]:
+        """Its processes: number, parent, seconds since the start, command line."""
+        shown = []
+        for pid in self.pids(host):
+            try:
+                fields = _stat(pid)
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue  # it has just ended
+            age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+            shown.append(f"{pid} (parent {fields[1]}, state {fields[0]}, {age_s:.0f} s) {' '.join(words)}")
+        return shown
 
     def agent(self, host: str) -> int:
         """The oldest process of the host."""
@@ -165,6 +186,11 @@ class Load:
             time.sleep(max(0.0, self.start_s + len(self._made) / self._rate - time.monotonic()))
             self._made.append(self._pool.submit(asked, *self._ask, self.start_s))
 
+    def errors(self, since_s: float) -> list[Answer]:
+        """The answers so far to requests sent from ``since_s`` on that are no results, by the time of sending."""
+        done = [one.result() for one in self._made if one.done()]
+        return sorted((a for a in done if a.status != 200 and a.sent_s >= since_s), key=lambda a: a.sent_s)
+
     def answers(self) -> list[Answer]:
         """Stop, and every answer."""
         self._stop.set()
@@ -173,7 +199,7 @@ class Load:
 
 
 def run(names: list[str], times: int, share: float) -> int:
-    faults.SLO_US = SLO_US
+    trial.SLO_US = SLO_US
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         path = write_skip_model(folder / "skip.onnx")
@@ -192,16 +218,38 @@ def run(names: list[str], times: int, share: float) -> int:
                 for place, name in enumerate(names):
                     host = hosts[(number * len(names) + place) * 3 % len(hosts)]
                     fault_s = load.now_s
-                    is_over = FAULTS[name](fleet, host)()
+                    try:
+                        is_over = FAULTS[name](fleet, host)()
+                    except BaseException:
+                        print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr, flush=True)
+                        raise
                     time.sleep(2 * QUIET_S)
                     struck.append(Struck(name, host, fault_s, load.now_s, is_over))
-                    print(f"  {name} ({host}): {load.now_s - fault_s:.1f} s", file=sys.stderr, flush=True)
+                    errors = load.errors(fault_s - QUIET_S)
+                    spell = (
+                        f", from {errors[0].sent_s - fault_s:.1f} s to {errors[-1].sent_s - fault_s:.1f} s after it"
+                        if errors
+                        else ""
+                    )
+                    print(
+                        f"  {name} ({host}): {load.now_s - fault_s:.1f} s, {len(errors)} errors{spell}, "
+                        f"load average {os.getloadavg()[0]:.1f}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    if len(errors) > MANY_ERRORS:
+                        print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr, flush=True)
             answers = load.answers()
             end_s = time.monotonic() + WAIT_S  # a worker may just be starting again
             while (after := {host: len(fleet.pids(host)) for host in hosts}) != before:
                 if time.monotonic() > end_s:
                     break
                 time.sleep(0.5)
+            for host in hosts:
+                if after[host] != before[host]:
+                    print(f"{host} has {after[host]} processes, and had {before[host]}:", file=sys.stderr)
+                    print(*(f"  {line}" for line in fleet.listed(host)), sep="\n", file=sys.stderr)
+                    print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr, flush=True)
             living = [pid for host in hosts for pid in fleet.pids(host)]
         left = [pid for pid in living if Path(f"/proc/{pid}").exists()]
     leaked = [f"{host}: {after[host]} for {before[host]}" for host in hosts if after[host] != before[host]]
@@ -233,7 +281,7 @@ def report(
         broken = [
             *(["wrong answers"] if wrong else []),
             *(["without an answer"] if lost else []),
-            *([f"not {faults.GOOD:.0%} within {BACK_S:g} s"] if max(backs) > BACK_S else []),
+            *([f"not {GOOD:.0%} within {BACK_S:g} s"] if max(backs) > BACK_S else []),
             *(["did not come back"] if not all(one.is_over for one in own) else []),
         ]
         failures += bool(broken)

@@ -86,7 +86,7 @@ def books_us(table: DispatchTable) -> tuple[float, float]:
         dispatcher.worker_up(0, worker, f"tcp://10.0.0.1:{worker}")
     up_s = time.process_time() - begin_s
     dispatcher.switch(0, 0)
-    dispatcher.gateway_up(0, 0)
+    dispatcher.gateway_up(0, 0, "ipc:///run/gateway-0")
     decoder = msgspec.msgpack.Decoder(ToDispatcher)
     gap_us = 1_000_000 // RATE_RPS
     waiting: list[tuple[int, bytes]] = []

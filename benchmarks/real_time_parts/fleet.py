@@ -49,7 +49,7 @@ class Fleet:
         self.endpoint = worker_endpoint(folder, 0, 0)
         self.inbox = self.transport.listen(self.endpoint)
         self._dispatcher = self.transport.connect(dispatcher_endpoint(folder))
-        self._onward = Onward(folder, self.transport)
+        self._onward = Onward(self.transport)
         self._gather: Gather[memoryview] = Gather()
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
         self._workers = {worker: Emulated() for worker in self.spec.workers}

@@ -35,6 +35,7 @@ from penstock.serve.prepare import ServeOptions, prepare
 from penstock.serve.protocol.errors import ProtocolError
 from penstock.serve.protocol.infer import InferRequest, Tensor
 from penstock.serve.spec import ServerSpec, plain_table, write_spec
+from penstock.serve.transport import gateway_endpoint
 from penstock.simulate.routed.routed_simulator import simulate
 from penstock.traffic.arrivals import Arrivals
 from penstock.units import US_PER_S
@@ -133,7 +134,7 @@ def processes(spec: ServerSpec, folder: Path) -> Iterator[dict[str, int]]:
         if child.line.receive() is None:
             raise RuntimeError("the dispatcher did not start")
         child.line.send(Switch(0))
-        child.line.send(GatewayUp(0))
+        child.line.send(GatewayUp(0, gateway_endpoint(folder, 0)))
         for worker in spec.workers:
             child.line.send(WorkerUp(worker, endpoint))
         yield {"dispatcher": child.pid, "fleet": fleet.pid, "gateway and load": os.getpid()}

@@ -111,7 +111,7 @@ class ServedChain:
         by_gateway: dict[int, list[int]] = {}
         for unit in units:
             by_gateway.setdefault(owner_of(unit), []).append(unit)
-        shares = tuple(Share(gateway, len(own)) for gateway, own in by_gateway.items())
+        shares = tuple(Share(gateway, len(own), f"gateway-{gateway}") for gateway, own in by_gateway.items())
         gather: Gather[memoryview] = Gather()
         whole = None
         for gateway, own in by_gateway.items():

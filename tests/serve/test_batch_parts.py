@@ -20,7 +20,7 @@ def _read(parts: tuple[int, ...], place: Place) -> np.ndarray:
         pipeline=0,
         route=(),
         stage=0,
-        shares=(Share(0, sum(parts)),),
+        shares=(Share(0, sum(parts), ""),),
         gateway=0,
         size=sum(parts),
         sent_us=0,

@@ -109,7 +109,7 @@ def of(policy, *, late_us=0, table=None):
     dispatcher = Dispatcher(0, late_us=late_us)
     dispatcher.add_plan(ServedPlan(0, policy, two_stage_table() if table is None else table, 0))
     dispatcher.switch(0, 0)
-    dispatcher.gateway_up(0, 0)
+    dispatcher.gateway_up(0, 0, "gateway-0")
     return dispatcher
 
 
@@ -160,17 +160,17 @@ ROUTE = (RouteStep(0, "a"), RouteStep(1, "b"))
 def test_a_dispatch_becomes_a_route():
     dispatcher, _ = running(dispatch(0, 7))
     told = dispatcher.arrive(5, arrive(7, 1, 100))
-    assert told == to(0, Assign(0, 0, 0, (7,), ROUTE, (Share(0, 1),), 2))
+    assert told == to(0, Assign(0, 0, 0, (7,), ROUTE, (Share(0, 1, "gateway-0"),), 2))
 
 
 def test_a_batch_of_two_gateways_is_told_to_each_in_shares():
     ours, theirs = 7, numbered(1, 3)
     dispatcher, _ = running(NOTHING, NOTHING, dispatch(0, theirs, ours, 8))
-    dispatcher.gateway_up(2, 1)
+    dispatcher.gateway_up(2, 1, "gateway-1")
     dispatcher.arrive(3, arrive(theirs, 1, 100))
     dispatcher.arrive(4, arrive(ours, 1, 100))
     told = dispatcher.arrive(5, arrive(8, 1, 100))
-    shares = (Share(1, 1), Share(0, 2))
+    shares = (Share(1, 1, "gateway-1"), Share(0, 2, "gateway-0"))
     assert told == [
         *to(1, Assign(0, 0, 0, (theirs,), ROUTE, shares, 2)),
         *to(0, Assign(0, 0, 0, (ours, 8), ROUTE, shares, 2)),
@@ -180,7 +180,7 @@ def test_a_batch_of_two_gateways_is_told_to_each_in_shares():
 def test_units_of_a_gateway_that_died_are_forgotten_and_its_late_messages_ignored():
     theirs = numbered(1, 3)
     dispatcher, policy = running()
-    dispatcher.gateway_up(2, 1)
+    dispatcher.gateway_up(2, 1, "gateway-1")
     dispatcher.arrive(3, arrive(theirs, 2, 100))
     dispatcher.arrive(4, arrive(7, 1, 100))
     told = dispatcher.gateway_down(5, 1)

@@ -20,6 +20,8 @@ from penstock.serve.prepare import ServeOptions, prepare
 from penstock.serve.protocol.errors import ProtocolError
 from penstock.serve.protocol.infer import InferRequest, RequestedOutput, Tensor
 from penstock.serve.spec import Limits
+from penstock.serve.transport import Received
+from penstock.serve.transport.wire import encoded
 
 
 @pytest.fixture
@@ -73,6 +75,30 @@ def test_a_stop_answers_what_nobody_else_will(spec, tmp_path):
     assert "stopped before" in str(error)
 
 
+def test_without_a_head_everything_is_refused_at_once(spec, tmp_path):
+    """What waits, what comes, and what a dispatcher says after all; and the end does not wait for anything."""
+    patient = msgspec.structs.replace(spec, limits=Limits(in_flight=4, drain_us=3_600_000_000))
+
+    async def ask():
+        gateway = Gateway(patient, tmp_path)
+        gateway.readiness = Readiness(0, 0, (True,))
+        waiting = asyncio.ensure_future(gateway.infer(0, request(1), gateway.now_us()))
+        await asyncio.sleep(0)
+        gateway.lose_head()
+        errors = []
+        for one in (waiting, gateway.infer(0, request(1), gateway.now_us())):
+            with pytest.raises(ProtocolError, match="cannot reach the head") as caught:
+                await one
+            errors.append((caught.value.http_status, caught.value.retry_after_s))
+        gateway._take(Received(encoded(Readiness(1, 0, (True,))), ()))
+        is_ready = gateway.is_ready(0)
+        await gateway.drain()
+        gateway.close()
+        return errors, is_ready
+
+    assert asyncio.run(ask()) == ([(503, RETRY_AFTER_S)] * 2, False)
+
+
 class SetClock:
     """A clock that stays at the time that it was set to."""
 
@@ -115,7 +141,7 @@ def test_batches_that_found_no_room_in_shared_memory_are_counted(spec, tmp_path)
             pipeline=0,
             route=(),
             stage=1,
-            shares=(Share(0, 1),),
+            shares=(Share(0, 1, ""),),
             gateway=0,
             size=1,
             sent_us=0,

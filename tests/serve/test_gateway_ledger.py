@@ -56,7 +56,7 @@ class Desk:
         return request
 
     def ship(self, batch, units):
-        shares = (Share(0, len(units)),)
+        shares = (Share(0, len(units), ""),)
         runs = self.ledger.assign(Assign(0, batch, 0, tuple(units), ROUTE, shares, 1_000), 1)
         rows = [run.request.inputs["x"].array[run.offset : run.offset + run.rows] for run in runs]
         return np.concatenate(rows)
@@ -275,7 +275,7 @@ class TestNewDispatcher:
         desk = Desk()
         desk.admit(1)
         desk.ledger.dispatcher_up(1, 0)
-        assert desk.ledger.assign(Assign(0, 0, 0, (0,), ROUTE, (Share(0, 1),), 9), 5) == ()
+        assert desk.ledger.assign(Assign(0, 0, 0, (0,), ROUTE, (Share(0, 1, ""),), 9), 5) == ()
         assert [m.first for m in desk.ledger.messages] == [0]
 
 

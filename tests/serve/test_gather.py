@@ -48,7 +48,7 @@ def rows_of(whole, name):
 
 
 def test_the_batch_of_one_gateway_is_whole_at_once():
-    shares = (Share(3, 2),)
+    shares = (Share(3, 2, ""),)
     whole = Gather().add(0, *share_of(7, shares, 3))
     assert whole.header.gateway == ALL_SHARES
     assert (whole.header.size, whole.header.shares) == (2, shares)
@@ -56,7 +56,7 @@ def test_the_batch_of_one_gateway_is_whole_at_once():
 
 
 def test_what_comes_from_another_worker_is_whole():
-    header, frames = share_of(7, (Share(3, 2),), 3)
+    header, frames = share_of(7, (Share(3, 2, ""),), 3)
     later = BatchHeader(
         **{name: getattr(header, name) for name in header.__struct_fields__} | {"gateway": -1}
     )
@@ -73,7 +73,7 @@ def test_what_comes_from_another_worker_is_whole():
 )
 def test_a_batch_has_the_rows_of_every_share_that_came(rows, order, dead, data):
     """Shares come in any order, each in any parts, and deaths at any moment; a share that came before counts."""
-    shares = tuple(Share(gateway, count) for gateway, count in enumerate(rows))
+    shares = tuple(Share(gateway, count, "") for gateway, count in enumerate(rows))
     dead &= set(range(len(rows)))
     events = [("share", gateway) for gateway in range(len(rows))] + [("death", gateway) for gateway in dead]
     order.shuffle(events)
@@ -104,7 +104,7 @@ def test_a_batch_has_the_rows_of_every_share_that_came(rows, order, dead, data):
 
 
 def test_a_share_that_does_not_come_is_not_waited_for_for_ever():
-    shares = (Share(0, 1), Share(1, 1))
+    shares = (Share(0, 1, ""), Share(1, 1, ""))
     gather = Gather()
     gather.add(5, *share_of(7, shares, 0))
     gather.add(6, *share_of(8, shares, 0))
@@ -114,7 +114,7 @@ def test_a_share_that_does_not_come_is_not_waited_for_for_ever():
 
 
 def test_the_batches_that_wait_are_bounded():
-    shares = (Share(0, 1), Share(1, 1))
+    shares = (Share(0, 1, ""), Share(1, 1, ""))
     gather = Gather()
     for batch in range(MOST_PENDING + 2):
         gather.add(5, *share_of(batch, shares, 0))

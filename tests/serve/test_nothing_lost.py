@@ -104,7 +104,7 @@ class World:
             if epoch <= self.epoch:
                 self.tell(self.dispatcher.switch(self.now_us, epoch, (0,)))
         for gateway in self.ledgers:
-            self.tell(self.dispatcher.gateway_up(self.now_us, gateway))
+            self.tell(self.dispatcher.gateway_up(self.now_us, gateway, f"gateway-{gateway}"))
         for worker, process in self.workers.items():
             self.tell(self.dispatcher.worker_up(self.now_us, worker, process.endpoint))
 
@@ -112,7 +112,7 @@ class World:
         self.started += 1
         gateway = self.started
         self.ledgers[gateway] = Ledger(self.note, gateway)
-        self.tell(self.dispatcher.gateway_up(self.now_us, gateway))
+        self.tell(self.dispatcher.gateway_up(self.now_us, gateway, f"gateway-{gateway}"))
 
     def kill_gateway(self) -> None:
         gateway = self.rng.choice(list(self.ledgers))

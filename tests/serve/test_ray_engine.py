@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -72,6 +73,16 @@ def test_a_node_that_goes_is_replaced_by_a_new_one(cluster, tmp_path):
         cluster.add_node(**NODE)
         wait_until(lambda: "is back" in server.notes and "is up again" in server.notes, BACK_S)
         assert ask(url, BODY)[0] == 200
+
+
+def test_a_node_of_ray_has_gateways_of_its_own(cluster, tmp_path):
+    """And where Ray places it, there they are."""
+    plan = plan_of(tmp_path, 1)
+    options = [*OPTIONS, "--engine", "ray", "--address", cluster.address, "--gateways-on", "all"]
+    with LocalServer(plan, options, ready_s=240) as server:
+        (there,) = re.findall(r"host gpu:0: gateways at (\S+)", server.notes)
+        assert ask(f"http://{there}/v2/models/sizes/infer", BODY)[0] == 200
+        assert ask(f"{server.url}/v2/models/sizes/infer", BODY)[0] == 200
 
 
 def test_an_address_without_a_cluster_is_bad_input(tmp_path):

@@ -133,7 +133,7 @@ def test_the_ledger_answers_every_request_of_a_batch_that_does_not_fit(returned:
         ledger.add(one)
         waiting.append(one)
     route = (RouteStep(0, "w"),)
-    ledger.assign(Assign(0, 0, 0, (0, 1), route, (Share(0, 2),), 100), 0)
+    ledger.assign(Assign(0, 0, 0, (0, 1), route, (Share(0, 2, ""),), 100), 0)
     header = BatchHeader(0, 0, 0, route, 1, (), 0, 2, 0, 0, (2,), ())
     groups = [] if returned is None else [Group(2, [Tensor("y", "FP64", returned)])]
     ledger.result(header, groups, 1, (TensorSpec("y", "FP64", (-1,)),))

@@ -73,7 +73,9 @@ class ToldChild:
     def __init__(self):
         self.line = self
         self.to_say, self.told = [], []
-        self.send = self.told.append
+
+    def send(self, message):
+        self.told.append(message)
 
     def receive(self):
         said, self.to_say = self.to_say, []
@@ -93,11 +95,11 @@ def test_a_plan_ends_when_every_gateway_has_heard_of_the_switch(tmp_path):
     dispatcher, first, second = (process.child for process in processes)
     for child, message in ((dispatcher, Drained(0)), (first, Switch(1))):
         child.to_say.append(message)
-        engine._hear(next(process for process in processes if process.child is child))
+        engine._hear(next(process for process in processes if process.child is child), child)
         engine._end_drained()
         assert second.told == []
     second.to_say.append(Switch(1))
-    engine._hear(processes[2])
+    engine._hear(processes[2], second)
     engine._end_drained()
     assert second.told == first.told == [Drained(0)]
     engine._end_drained()

@@ -16,7 +16,7 @@ import msgspec
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """From a process: it is ready. Workers say where they listen."""
+    """From a process: it is ready. Workers and gateways say where they listen for messages."""
 
     endpoint: str = ""
 
@@ -49,9 +49,10 @@ class WorkerHung(msgspec.Struct, frozen=True, tag=True):
 
 
 class GatewayUp(msgspec.Struct, frozen=True, tag=True):
-    """To the dispatcher: a gateway listens at the endpoint of its number."""
+    """To the dispatcher: a gateway listens at ``endpoint``."""
 
     gateway: int
+    endpoint: str
 
 
 class GatewayDown(msgspec.Struct, frozen=True, tag=True):
@@ -100,6 +101,10 @@ class Serving(msgspec.Struct, frozen=True, tag=True):
     """From a gateway: it is ready for requests for every model."""
 
 
+class HeadLost(msgspec.Struct, frozen=True, tag=True):
+    """From an agent to a gateway: the head cannot be reached. Refuse what waits and what comes, until you end."""
+
+
 class Alive(msgspec.Struct, frozen=True, tag=True):
     """To a process: are you alive? It answers the same, from its main loop."""
 
@@ -120,6 +125,7 @@ ControlMessage = (
     | Switch
     | Drained
     | Serving
+    | HeadLost
     | Alive
     | SwitchTo
     | Progress

@@ -43,10 +43,14 @@ class RouteStep(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
-    """The rows of a batch that come from one gateway and go back to it. Shares follow each other in a batch."""
+    """The rows of a batch that come from one gateway and go back to it, to the endpoint it listens on.
+
+    Shares follow each other in a batch. A restarted gateway has a new number and a new endpoint.
+    """
 
     gateway: Int64
     rows: Int64
+    endpoint: str
 
 
 class Arrive(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -108,13 +108,15 @@ def serve(
         write_listeners(Listeners(address_of(reserved), None if grpc is None else address_of(grpc)), folder)
         if spec.rows is not None:
             note_epoch(spec, Path(spec.rows))
-        many = None if hosts is None else ManyHosts(folder, hosts, _log.warning)
+        rows = None if spec.rows is None else Path(spec.rows)
+        many = None if hosts is None else ManyHosts(folder, hosts, _log.warning, rows)
         keeper = None if many is None else many.keeper
         try:
             engine = LocalEngine(
                 spec,
                 folder,
                 gateways=gateways,
+                gateways_on=() if hosts is None or hosts.gateways is None else hosts.gateways.hosts,
                 standby=standby,
                 replan_after_us=replan_after_us,
                 scaling=None if follow is None else _scaling(follow, spec, folder),

@@ -48,7 +48,6 @@ from penstock.serve.transport import (
     Transport,
     decoded,
     dispatcher_endpoint,
-    gateway_endpoint,
     open_transport,
     read_groups,
     tensor_headers,
@@ -174,7 +173,7 @@ class _Worker:
         self._executors = make_executors(stages)
         self.clock = clock_at(folder)
         self._dispatcher = transport.connect(dispatcher_endpoint(folder))
-        self._onward = Onward(folder, transport)
+        self._onward = Onward(transport)
 
     def now_us(self) -> int:
         """The clock of the head."""
@@ -261,8 +260,7 @@ def _run(stage: StageSpec, executor: Executor, tensors: Sequence[Tensor], size: 
 class Onward:
     """Where a batch goes after a stage: to the next worker, or in shares to the gateways."""
 
-    def __init__(self, folder: Path, transport: Transport) -> None:
-        self._folder = folder
+    def __init__(self, transport: Transport) -> None:
         self._workers = Links(transport)
         self._gateways = Links(transport)
         self._gone: set[int] = set()
@@ -289,8 +287,7 @@ class Onward:
         for share, own in zip(header.shares, shares_of(groups, header.shares, outputs), strict=True):
             if share.gateway not in self._gone:
                 part, tensors = next_message(header, own, now_us, compute_us, share)
-                endpoint = gateway_endpoint(self._folder, share.gateway)
-                self._gateways.to(share.gateway, endpoint).send_batch(part, tensors)
+                self._gateways.to(share.gateway, share.endpoint).send_batch(part, tensors)
 
 
 def shares_of(

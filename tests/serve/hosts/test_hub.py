@@ -17,9 +17,12 @@ pytest.importorskip("zmq")
 import penstock
 from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError, MissingExtraError
+from penstock.serve.control import PlanAdded, Ready, Serving, WorkerDown
+from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.hosts import ray_launcher
 from penstock.serve.hosts.agent_messages import (
     AddPlan,
+    AgentNote,
     ClockAsked,
     ClockTold,
     EndAgent,
@@ -29,12 +32,17 @@ from penstock.serve.hosts.agent_messages import (
     ProbeListening,
     ProbeMeasured,
     Refused,
+    RowsPart,
     SendProbe,
+    StartGateway,
+    TellGateway,
     Welcome,
 )
+from penstock.serve.hosts.gateways.at_head import GatewaysOn
 from penstock.serve.hosts.host_line import HostLine, secret_of
 from penstock.serve.hosts.hub import AgentHub
 from penstock.serve.hosts.ray_launcher import RayLauncher
+from penstock.serve.listen.options import ListenOptions
 from penstock.serve.transport.curve import new_keys
 
 WAIT_S = 30.0
@@ -64,6 +72,7 @@ class Spec(msgspec.Struct):
     journal: None = None
     rows: None = None
     traces: None = None
+    listen: ListenOptions = ListenOptions()
 
     def workers_on(self, host):
         return [worker for worker, other in enumerate(self.worker_hosts) if other == host]
@@ -75,7 +84,7 @@ class Spec(msgspec.Struct):
 class Head:
     """A hub that turns while a test waits."""
 
-    def __init__(self):
+    def __init__(self, folder, gateways_on=None, rows=None):
         self.keys = new_keys()
         self.selector = selectors.DefaultSelector()
         self.notes, self.reports, self.measured = [], [], []
@@ -89,6 +98,9 @@ class Head:
             self.notes.append,
             lambda sender, receiver: 10.0,
             lambda gbps: self.measured.append(dict(gbps)),
+            folder,
+            gateways_on,
+            rows,
         )
 
     def agent(self, keys=None, **hello):
@@ -132,8 +144,8 @@ class Head:
 
 
 @pytest.fixture
-def head():
-    made = Head()
+def head(tmp_path):
+    made = Head(tmp_path)
     made.hub.add_plan(Spec())
     yield made
     for host in made.hub.hosts.values():
@@ -201,6 +213,71 @@ def test_links_are_measured_before_workers_start(head):
     second.close()
 
 
+@pytest.fixture
+def with_gateways(tmp_path):
+    """A head whose second host has gateways, and the lines to both agents."""
+    (tmp_path / "rows").mkdir()
+    made = Head(tmp_path, GatewaysOn((HOSTS[1],), 8_000, 8_001), tmp_path / "rows")
+    made.hub.add_plan(Spec())
+    lines = made.agent(), made.agent(host=HOSTS[1])
+    assert not made.hub.gateways.can_start(HOSTS[1])  # the links come first
+    measured(made, *lines)
+    made.heard(lines[1], AddPlan)
+    yield made, *lines
+    for host in made.hub.hosts.values():
+        host.launched = None
+    made.hub.stop()
+
+
+def test_a_gateway_is_started_and_heard_by_its_agent(with_gateways):
+    head, first, second = with_gateways
+    gateways = head.hub.gateways
+    assert gateways.can_start(HOSTS[1])
+    gateways.start(HOSTS[1], 5, 0)
+    assert head.heard(second, StartGateway) == StartGateway(5, 0, 8_000, 8_001)
+    gateways.tell(5, PlanAdded(1))
+    assert head.heard(second, TellGateway) == TellGateway(5, PlanAdded(1))
+    first.send(GatewaySaid(5, Serving()), GatewayEnded(5, "no agent is believed about those of others"))
+    first.send(AgentNote("that was all"))
+    head.until(lambda: "host gpu:0: that was all" in head.notes)
+    second.send(
+        GatewaySaid(5, WorkerDown(0, "and none about workers of others")), GatewaySaid(5, Ready("at"))
+    )
+    second.send(RowsPart("requests-5-000000.rows", 0, b"12345678"))
+    second.send(GatewayEnded(5, "killed"), GatewaySaid(5, Serving()), AgentNote("this too"))
+    head.until(lambda: "host gpu:1: this too" in head.notes)
+    assert head.reports == [GatewaySaid(5, Ready("at")), GatewayEnded(5, "killed")]
+
+
+def test_a_host_that_is_gone_ends_its_gateways_and_goes_on_with_its_rows_when_it_is_back(
+    with_gateways, tmp_path
+):
+    head, _, second = with_gateways
+    head.hub.gateways.start(HOSTS[1], 5, 0)
+    second.send(RowsPart("requests-5-000000.rows", 0, b"12345678"), AgentNote("sent"))
+    head.until(lambda: "host gpu:1: sent" in head.notes)
+    second.close()
+    head.until(lambda: GatewayEnded(5, "host gpu:1 is gone: its agent ended") in head.reports)
+    assert not head.hub.gateways.can_start(HOSTS[1])
+    again = head.agent(host=HOSTS[1])
+    assert head.heard(again, Welcome).rows == {"requests-5-000000.rows": 8}
+    again.send(RowsPart("requests-5-000000.rows", 8, b"abcdefgh"), AgentNote("sent again"))
+    head.until(lambda: "host gpu:1: sent again" in head.notes)
+    assert (tmp_path / "rows" / "requests-5-000000.rows").read_bytes() == b"12345678abcdefgh"
+    again.send(RowsPart("requests-5-000000.rows", 0, b"12345678"))
+    head.until(lambda: head.hub.hosts[HOSTS[1]].line is None)
+    assert any("sent byte 0 of requests-5-000000.rows, and 16 are here" in note for note in head.notes)
+    again.close()
+
+
+def test_a_host_of_gateways_stays_although_no_plan_has_it(with_gateways):
+    head, _, second = with_gateways
+    head.hub.add_plan(Spec(epoch=1, worker_hosts=HOSTS[:1], workers=(2,)))
+    assert head.heard(second, AddPlan).workers == ()  # the spec is for its gateways
+    head.hub.end_plan(0)
+    assert set(head.hub.hosts) == set(HOSTS)
+
+
 def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
     """After a switch to a plan with one host: its agent ends, and its end is no loss. One that is away stays known."""
     measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
@@ -213,6 +290,22 @@ def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
     head.until(lambda: head.hub.lost == {"gpu:host0"})
     head.hub.end_plan(1)
     assert set(head.hub.hosts) == {HOSTS[0]}
+
+
+def test_a_plan_may_be_given_up_while_a_silent_host_is_reported(head):
+    """Host 0 falls silent while a plan for both is loaded: the engine gives that plan up, and nobody needs host 1."""
+    measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
+    head.heard(first, AddPlan)
+    head.hub.add_plan(Spec(epoch=1, worker_hosts=HOSTS[:1], workers=(2,)))
+    head.hub.end_plan(0)
+    head.hub.add_plan(Spec(epoch=2, workers=(3, 4)))
+    head.hub._report = lambda report: head.hub.end_plan(2)
+    head.hub.hosts[HOSTS[0]].line.heard_us = -(10**12)
+    head.hub._next_us = 0
+    head.hub.turn()
+    head.heard(second, EndAgent)
+    assert set(head.hub.hosts) == {HOSTS[0]}
+    first.close()
 
 
 class FakeRay(types.ModuleType):

@@ -22,7 +22,8 @@ from penstock.errors import BadInputError
 if TYPE_CHECKING:
     from penstock.plan.documents.plan import Plan
     from penstock.serve.engine.live_scaling import LadderToFollow
-    from penstock.serve.hosts.many_hosts import MakeLauncher
+    from penstock.serve.hosts.gateways.at_head import GatewaysOn
+    from penstock.serve.hosts.many_hosts import HostsChoice, MakeLauncher
     from penstock.serve.spec import TransportName
 
 
@@ -77,6 +78,12 @@ if TYPE_CHECKING:
     default=1,
     show_default=True,
     help="Processes that speak to clients; they share the address.",
+)
+@click.option(
+    "--gateways-on",
+    metavar="HOST[,HOST]",
+    help="Hosts of the plan (CLASS:NUMBER, or all) that have as many gateways too, at their own address and the ports "
+    "of --http and --grpc.",
 )
 @click.option(
     "--system-shared-memory",
@@ -198,6 +205,7 @@ def command(
     providers: tuple[str, ...],
     engine_cache: Path | None,
     gateways: int,
+    gateways_on: str | None,
     system_shared_memory: bool,
     standby: bool,
     replan_after_s: float | None,
@@ -263,7 +271,6 @@ def command(
     from penstock.serve.devices import devices_by_class
     from penstock.serve.engine.run_folder import run_folder
     from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults, with_run_cache
-    from penstock.serve.hosts.many_hosts import HostsChoice
     from penstock.serve.live_record import rows_beside
     from penstock.serve.observe.log_lines import log_to_standard_error
     from penstock.serve.observe.traces import parse_traces
@@ -316,6 +323,7 @@ def command(
     )
     log_to_standard_error(listening.log_format)
     log = logging.getLogger("penstock.serve")
+    hosts = _hosts(loaded.plan, makes, gateways_on, listening)
     for warning in PlanResult.of(loaded.plan, loaded.profiles, plan_path.parent).warnings:
         log.warning(warning)
     with signals_end(), ExitStack() as at_end:
@@ -338,7 +346,7 @@ def command(
             grpc=grpc,
             seconds=seconds,
             gateways=gateways,
-            hosts=None if makes is None else HostsChoice(makes, loaded.plan.scenario.cluster),
+            hosts=hosts,
             standby=standby,
             follow=follow,
             replan_after_us=None if replan_after_s is None else us_from_seconds(replan_after_s),
@@ -377,6 +385,44 @@ def _followed(plan: Path, folder: Path | None, hook: str | None, hook_s: float) 
     follow = LadderToFollow(folder, load_ladder(folder), words, us_from_seconds(hook_s))
     follow.rung_of(plan)
     return follow
+
+
+def _hosts(
+    plan: Plan, makes: MakeLauncher | None, gateways_on: str | None, listening: Listening
+) -> HostsChoice | None:
+    """Where the hosts of ``plan`` come from, and which have gateways; None if all is served on this one."""
+    from penstock.serve.hosts.many_hosts import HostsChoice
+
+    if makes is not None:
+        elsewhere = None if gateways_on is None else _gateways_on(gateways_on, plan, listening)
+        return HostsChoice(makes, plan.scenario.cluster, elsewhere)
+    if gateways_on is not None:
+        raise BadInputError(
+            f"--gateways-on {gateways_on} names hosts of the plan, and all is served on this one. "
+            "Give --engine ray or --rehearse-hosts too, or leave it out."
+        )
+    return None
+
+
+def _gateways_on(text: str, plan: Plan, listening: Listening) -> GatewaysOn:
+    """The hosts of ``--gateways-on``, and their ports. The log warns if whoever reaches them may ask."""
+    from penstock.serve.hosts.gateways.at_head import GatewaysOn
+    from penstock.serve.listeners import Address
+
+    known = list(dict.fromkeys(f"{one.device_class}:{one.host}" for one in plan.placement))
+    names = known if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise BadInputError(
+                f"--gateways-on {name!r} must be a host of the plan: {', '.join(known)}; or all."
+            )
+    if listening.token_file is None:
+        logging.getLogger("penstock.serve").warning(
+            "whoever reaches the hosts %s may use this server. --token-file asks for a token.",
+            ", ".join(names),
+        )
+    grpc = None if listening.grpc is None else Address.parse(listening.grpc).port
+    return GatewaysOn(tuple(dict.fromkeys(names)), Address.parse(listening.http).port, grpc)
 
 
 def _launcher(plan: Plan, engine: str, address: str | None, delay_us: int | None) -> MakeLauncher | None:

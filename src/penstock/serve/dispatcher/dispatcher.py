@@ -73,7 +73,7 @@ class Dispatcher:
         self._ended: list[range] = []
         self._current: ServedPlan | None = None
         self._successors: dict[int, tuple[int, Sequence[int | None]]] = {}
-        self._gateways: set[int] = set()
+        self._gateways: dict[int, str] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._siblings: dict[int, set[int]] = {}
         self._flights = Flights()
@@ -151,9 +151,9 @@ class Dispatcher:
 
     # Gateways
 
-    def gateway_up(self, now_us: int, gateway: int) -> Messages:
-        """A gateway has started: it is asked for what waits, and told what is served."""
-        self._gateways.add(gateway)
+    def gateway_up(self, now_us: int, gateway: int, endpoint: str) -> Messages:
+        """A gateway that listens at ``endpoint`` has started: it is asked for what waits, and told what is served."""
+        self._gateways[gateway] = endpoint
         messages: Messages = [ForGateway(gateway, DispatcherUp(self.number))]
         if self._current is not None:
             messages.append(ForGateway(gateway, self._current.readiness(self.number)))
@@ -162,7 +162,7 @@ class Dispatcher:
     def gateway_down(self, now_us: int, gateway: int) -> Messages:
         """A gateway died: nobody waits for its units. Its batches run on, because they may hold units of others."""
         messages = self.catch_up(now_us)
-        self._gateways.discard(gateway)
+        self._gateways.pop(gateway, None)
         for unit in [unit for unit in self._waiting if owner_of(unit) == gateway]:
             self._unqueue(unit)
         messages.append(ForWorker(EVERY, GatewayGone(gateway)))
@@ -278,7 +278,9 @@ class Dispatcher:
             by_gateway: dict[int, list[int]] = {}
             for unit in units:
                 by_gateway.setdefault(owner_of(unit), []).append(unit)
-            shares = tuple(Share(gateway, len(own)) for gateway, own in by_gateway.items())
+            shares = tuple(
+                Share(gateway, len(own), self._gateways[gateway]) for gateway, own in by_gateway.items()
+            )
             for gateway, own in by_gateway.items():
                 assign = Assign(
                     plan.epoch, batch, dispatch.pipeline, tuple(own), route, shares, dispatch.end_us[-1]

@@ -49,7 +49,6 @@ from penstock.serve.transport import (
     Turns,
     decoded,
     dispatcher_endpoint,
-    gateway_endpoint,
     open_transport,
 )
 from penstock.units import LATEST_US, NEVER_US, US_PER_S
@@ -205,9 +204,8 @@ class _Loop:
             dispatcher.remove_plan(message.epoch)
             self._metrics.end_plan(message.epoch)
         elif isinstance(message, GatewayUp):
-            endpoint = gateway_endpoint(self._folder, message.gateway)
-            self._gateways[message.gateway] = self._transport.connect(endpoint)
-            self._tell(dispatcher.gateway_up(now_us, message.gateway))
+            self._gateways[message.gateway] = self._transport.connect(message.endpoint)
+            self._tell(dispatcher.gateway_up(now_us, message.gateway, message.endpoint))
         elif isinstance(message, GatewayDown):
             gone = self._gateways.pop(message.gateway, None)
             if gone is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-from penstock.serve.control import ControlLine
+from penstock.serve.control import ControlLine, ControlMessage
 from penstock.serve.listen.options import LogFormat
 
 
@@ -50,6 +50,10 @@ class Child:
         """The process id."""
         pid: int = self._process.pid
         return pid
+
+    def send(self, message: ControlMessage) -> None:
+        """Write to its control line."""
+        self.line.send(message)
 
     def kill(self) -> None:
         """End it at once: it may hang inside a device that is gone. Its line tells of the end, as ever."""

@@ -1,7 +1,7 @@
 """The engine: it starts every process of the server, and starts again those that die.
 
 Dispatcher and gateways are its children. The workers are those of a keeper: children too (``WorkerKeeper``), or
-children of the agents of many hosts (:mod:`penstock.serve.hosts`).
+children of the agents of many hosts (:mod:`penstock.serve.hosts`). Agents may have gateways too.
 
 The supervisor has one thread. It sleeps in ``select`` on the control lines of its children and on a pipe to which
 signal handlers write. Whatever ends it, its children see their line end, and end too.
@@ -18,12 +18,11 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import Literal, final
+from typing import final
 
 from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError, PenstockError
@@ -49,77 +48,32 @@ from penstock.serve.control import (
 from penstock.serve.engine.backoff import RestartDelays
 from penstock.serve.engine.child import Child
 from penstock.serve.engine.control_socket import ControlSocket
+from penstock.serve.engine.elsewhere import ChildElsewhere, GatewayEnded, GatewaySaid
 from penstock.serve.engine.hang_watch import HangWatch
 from penstock.serve.engine.live_scaling import LiveScaling
+from penstock.serve.engine.process import KnownWorker, Process
 from penstock.serve.engine.replan_on_loss import ReplanOnLoss, used_by
-from penstock.serve.engine.worker_keeper import END_S, Keeper, WorkerEnded, WorkerKeeper, WorkerReport
+from penstock.serve.engine.worker_keeper import END_S, Keeper, KeeperReport, WorkerEnded, WorkerKeeper
 from penstock.serve.live_record import note_epoch
 from penstock.serve.spec import ServerSpec, read_spec
 from penstock.units import NEVER_US, US_PER_S
 
-Role = Literal["dispatcher", "gateway"]
-MakeKeeper = Callable[[selectors.BaseSelector, Callable[[WorkerReport], None], Callable[[str], None]], Keeper]
-"""Makes the keeper of the workers from the engine's selector and who hears of workers, and of notes for people."""
+MakeKeeper = Callable[[selectors.BaseSelector, Callable[[KeeperReport], None], Callable[[str], None]], Keeper]
+"""Makes the keeper of the workers from the engine's selector, who hears its reports, and who notes for people."""
 
-
-@dataclass(slots=True)
-class KnownWorker:
-    """A worker as its keeper reports it; no endpoint while it is not up."""
-
-    epoch: int
-    endpoint: str = ""
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it is ready, and lives."""
-        return bool(self.endpoint)
-
+ASK_AGAIN_US = US_PER_S // 4
+"""How often a gateway that is to start asks whether its host is there."""
 
 _log = logging.getLogger("penstock.serve")
-
-
-@final
-class Process:
-    """A dispatcher or gateway over all its restarts. ``index`` counts the gateways from 0.
-
-    ``plans``: the epochs that a gateway knows; ``serves``: the one that its new requests belong to.
-    """
-
-    def __init__(self, role: Role, index: int) -> None:
-        self.role: Role = role
-        self.index = index
-        self.number = -1
-        self.child: Child | None = None
-        self.up_since_us = -1
-        self.is_serving = False
-        self.plans: set[int] = set()
-        self.serves = -1
-        self.is_wanted = True
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it has said that it is ready, and lives."""
-        return self.up_since_us >= 0
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        if self.role == "dispatcher":
-            return "standby" if self.index else "dispatcher"
-        return f"{self.role} {self.index}"
-
-    def send(self, message: ControlMessage) -> None:
-        """Write to its control line if it lives."""
-        if self.child is not None:
-            self.child.line.send(message)
 
 
 @final
 class LocalEngine:
     """Supervises one server from start to stop: ``start``, then ``run``, then ``stop``.
 
-    ``keeper`` makes who supervises the workers; by default they are children of this process. ``replan_after_us``: see
-    :class:`ReplanOnLoss`. ``scaling``: follows the load, if anybody does.
+    ``keeper`` makes who supervises the workers; by default they are children of this process. ``gateways_on``: hosts
+    that have so many ``gateways`` too, if the keeper reaches them. ``replan_after_us``: see :class:`ReplanOnLoss`.
+    ``scaling``: follows the load, if anybody does.
     """
 
     def __init__(
@@ -128,6 +82,7 @@ class LocalEngine:
         folder: Path,
         *,
         gateways: int = 1,
+        gateways_on: Sequence[str] = (),
         standby: bool = False,
         replan_after_us: int | None = None,
         scaling: LiveScaling | None = None,
@@ -146,17 +101,18 @@ class LocalEngine:
         self._dispatcher = Process("dispatcher", 0)
         self._standby = Process("dispatcher", 1)
         self._standby.is_wanted = standby
-        self._gateways = [Process("gateway", index) for index in range(gateways)]
+        hosts = [host for host in (None, *gateways_on) for _ in range(gateways)]
+        self._gateways = [Process("gateway", index, host) for index, host in enumerate(hosts)]
         self._workers: dict[int, KnownWorker] = {}
         self._specs: dict[int, ServerSpec] = {}
         self._scaling = scaling
         self._replan = ReplanOnLoss(spec.plan or "PLAN", used_by(spec), folder, replan_after_us, _log.warning)
         if keeper is None:
             self._keeper: Keeper = WorkerKeeper(
-                folder, self._selector, self._clock, self._hear_of_worker, _log.warning
+                folder, self._selector, self._clock, self._hear_keeper, _log.warning
             )
         else:
-            self._keeper = keeper(self._selector, self._hear_of_worker, _log.warning)
+            self._keeper = keeper(self._selector, self._hear_keeper, _log.warning)
         self._current = spec.epoch
         self._numbers = {role: count() for role in ("dispatcher", "gateway")}
         self._delays = RestartDelays()
@@ -202,8 +158,8 @@ class LocalEngine:
             for process in living:
                 process.send(Stop())
             for process in living:
-                assert process.child is not None
-                process.child.reap(END_S)
+                if isinstance(process.child, Child):
+                    process.child.reap(END_S)
         self._keeper.stop()
         self._control.close()
         self._selector.close()
@@ -247,8 +203,8 @@ class LocalEngine:
             elif isinstance(key.data, ControlLine):
                 self._obey(key.data)
             elif isinstance(key.data, Process):
-                if key.data.child is not None:
-                    self._hear(key.data)
+                if isinstance(key.data.child, Child):
+                    self._hear(key.data, key.data.child)
             else:
                 key.data()  # the keeper's
         self._kill_hung()
@@ -262,37 +218,49 @@ class LocalEngine:
         while self._restarts and self._restarts[0][0] <= self._clock.now_us():
             self._restart(heapq.heappop(self._restarts)[2])
 
-    def _hear(self, process: Process) -> None:
-        assert process.child is not None
-        messages = process.child.line.receive()
+    def _hear(self, process: Process, child: Child) -> None:
+        messages = child.line.receive()
         if messages is None:
-            self._bury(process, process.child)
+            self._bury(process, child)
         for message in messages or ():
             if isinstance(message, Problem):
-                process.child.problem = message.message
-            elif isinstance(message, Ready):
-                process.up_since_us = self._clock.now_us()
-                if process.role == "gateway":
-                    self._dispatcher.send(GatewayUp(process.number))
-                elif self._is_started:
-                    _log.info("%s is up again", process.name)
-            elif isinstance(message, Serving):
-                process.is_serving = True
-                if self._is_started:
-                    _log.info("%s is up again", process.name)
+                child.problem = message.message
             elif isinstance(message, Alive):
-                self._hang_watch.answered(self._clock.now_us(), process.child)
-            elif isinstance(message, WorkerHung):
-                self._keeper.replace(message)
-            elif isinstance(message, PlanAdded):
-                process.plans.add(message.epoch)
-            elif isinstance(message, Switch):
-                process.serves = message.epoch
-            elif isinstance(message, Drained):
-                self._drained.add(message.epoch)
+                self._hang_watch.answered(self._clock.now_us(), child)
+            else:
+                self._take(process, message)
 
-    def _hear_of_worker(self, report: WorkerReport) -> None:
-        """A worker came up or ended: the dispatcher hears of it."""
+    def _take(self, process: Process, message: ControlMessage) -> None:
+        """What a process of any host says."""
+        if isinstance(message, Ready):
+            process.up_since_us, process.endpoint = self._clock.now_us(), message.endpoint
+            if process.role == "gateway":
+                self._dispatcher.send(GatewayUp(process.number, message.endpoint))
+            elif self._is_started:
+                _log.info("%s is up again", process.name)
+        elif isinstance(message, Serving):
+            process.is_serving = True
+            if self._is_started:
+                _log.info("%s is up again", process.name)
+        elif isinstance(message, WorkerHung):
+            self._keeper.replace(message)
+        elif isinstance(message, PlanAdded):
+            process.plans.add(message.epoch)
+        elif isinstance(message, Switch):
+            process.serves = message.epoch
+        elif isinstance(message, Drained):
+            self._drained.add(message.epoch)
+
+    def _hear_keeper(self, report: KeeperReport) -> None:
+        """What becomes of a worker, or of a gateway on another host."""
+        if isinstance(report, GatewaySaid | GatewayEnded):
+            for process in self._gateways:
+                if process.number == report.gateway and process.child is not None:
+                    if isinstance(report, GatewaySaid):
+                        self._take(process, report.message)
+                    else:
+                        self._ended(process, report.reason)
+            return
         worker = self._workers.get(report.worker)
         if worker is None:
             return
@@ -321,9 +289,12 @@ class LocalEngine:
         _log.warning("%s %s (%s); %s", name, ended, reason, again)
 
     def _bury(self, process: Process, child: Child) -> None:
-        """A process has ended: the dispatcher hears of it, and it is started again later."""
+        """A child has ended."""
         self._selector.unregister(child.line)
-        reason = child.reap(END_S)
+        self._ended(process, child.reap(END_S))
+
+    def _ended(self, process: Process, reason: str) -> None:
+        """A process has ended: the dispatcher hears of it, and it is started again later."""
         now_us = self._clock.now_us()
         was_up_us = now_us - process.up_since_us if process.is_up else 0
         process.child, process.up_since_us, process.is_serving = None, -1, False
@@ -331,7 +302,7 @@ class LocalEngine:
             return
         if process is self._standby and not process.is_wanted:
             return
-        if process is self._dispatcher and self._standby.child is not None:
+        if process is self._dispatcher and isinstance(self._standby.child, Child):
             _log.warning("dispatcher died (%s); the standby takes over", reason)
             self._take_over(self._standby.child)
             self._later(
@@ -357,7 +328,7 @@ class LocalEngine:
     def _kill_hung(self) -> None:
         """A dispatcher or gateway that hangs is killed: its line ends, and it is replaced as one that died."""
         processes = (self._dispatcher, self._standby, *self._gateways)
-        living = [process.child for process in processes if process.child is not None]
+        living = [process.child for process in processes if isinstance(process.child, Child)]
         for child, silent_us in self._hang_watch.look(self._clock.now_us(), living):
             child.problem = f"it hung: no answer for {silent_us / US_PER_S:.1f} s"
             child.kill()
@@ -391,9 +362,15 @@ class LocalEngine:
             note_epoch(spec, Path(spec.rows))
         self._know(spec)
         self._loading = epoch
+        # First the keeper: it brings the spec to the gateways of other hosts.
+        try:
+            self._keeper.add_plan(spec, is_gentle=True)
+        except PenstockError:
+            self._loading = None
+            self._end_plan(epoch)
+            raise
         for process in (self._dispatcher, *self._gateways):
             process.send(PlanAdded(epoch))
-        self._keeper.add_plan(spec, is_gentle=True)
         self._tell(f"loading {len(spec.workers)} workers")
 
     def _switch_if_loaded(self) -> None:
@@ -453,13 +430,19 @@ class LocalEngine:
             self._start(process)
 
     def _start(self, process: Process) -> None:
+        elsewhere = None if process.host is None else self._keeper.gateways
+        if process.host is not None and not (elsewhere and elsewhere.can_start(process.host)):
+            self._later(process, self._clock.now_us() + ASK_AGAIN_US)
+            return
         process.number = next(self._numbers[process.role])
-        if process.role == "dispatcher":
-            child = Child("dispatcher", self._folder, process.number, log_format=self._log_format)
+        if process.host is not None and elsewhere is not None:
+            elsewhere.start(process.host, process.number, self._current)
+            process.child = ChildElsewhere(elsewhere, process.number)
         else:
-            child = Child("gateway", self._folder, process.number, self._current, log_format=self._log_format)
-        process.child = child
-        self._selector.register(child.line, selectors.EVENT_READ, process)
+            numbers = (process.number,) if process.role == "dispatcher" else (process.number, self._current)
+            child = Child(process.role, self._folder, *numbers, log_format=self._log_format)
+            process.child = child
+            self._selector.register(child.line, selectors.EVENT_READ, process)
         if process is not self._standby:
             for message in self._first_words(process):
                 process.send(message)
@@ -473,7 +456,9 @@ class LocalEngine:
         else:
             yield from (PlanAdded(epoch) for epoch in epochs)
             yield from (Switch(epoch) for epoch in epochs if epoch <= self._current)
-            yield from (GatewayUp(gateway.number) for gateway in self._gateways if gateway.is_up)
+            for gateway in self._gateways:
+                if gateway.is_up:
+                    yield GatewayUp(gateway.number, gateway.endpoint)
             for index, worker in self._workers.items():
                 if worker.is_up:
                     yield WorkerUp(index, worker.endpoint)

@@ -22,6 +22,7 @@ from penstock.serve.control import Problem, Ready, Stop, WorkerHung, WorkerUp
 from penstock.serve.engine.backoff import RestartDelays
 from penstock.serve.engine.child import Child
 from penstock.serve.engine.device_watch import DeviceWatch
+from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid, GatewaysElsewhere
 from penstock.serve.spec import ServerSpec
 from penstock.units import NEVER_US, US_PER_S
 
@@ -41,10 +42,16 @@ class WorkerEnded(msgspec.Struct, frozen=True, tag=True):
 
 
 WorkerReport = WorkerUp | WorkerEnded
+KeeperReport = WorkerReport | GatewaySaid | GatewayEnded
 
 
 class Keeper(Protocol):
     """Whoever supervises all workers of a server: on this host, or through the agents of others."""
+
+    @property
+    def gateways(self) -> GatewaysElsewhere | None:
+        """Who reaches gateways on other hosts; None if all are on this one."""
+        ...
 
     @property
     def next_us(self) -> int:
@@ -92,6 +99,8 @@ class Worker:
 @final
 class WorkerKeeper:
     """The workers of this host. ``report`` hears what becomes of them, ``note`` is for people."""
+
+    gateways = None
 
     def __init__(
         self,

@@ -15,11 +15,11 @@ from typing import final
 
 import msgspec
 
-from penstock.clock import MonotonicClock
 from penstock.serve.gateway.admission import checked_samples, shared_value
 from penstock.serve.gateway.backend import model_index
 from penstock.serve.gateway.ledger import RETRY_AFTER_S, Ledger, Outputs, Run, Waiting
 from penstock.serve.gateway.metrics import GatewayMetrics
+from penstock.serve.hosts.host_clock import clock_at
 from penstock.serve.live_record import RowFiles
 from penstock.serve.messages import (
     Assign,
@@ -54,6 +54,8 @@ from penstock.units import US_PER_S
 GIVE_UP_US = 30 * US_PER_S
 """How long after its deadline a request waits for an answer, in case its worker hangs."""
 
+HEAD_LOST = "the host of this gateway cannot reach the head of the server"
+
 MOST_MESSAGES = 256
 """The most messages of one turn: however many come, connections are served too."""
 
@@ -64,7 +66,7 @@ class Gateway:
 
     :attr:`spec` is that of the epoch that new requests belong to; ``note_switch`` is called with each later epoch that
     it becomes. ``was_told`` is set once a dispatcher has said what is served, ``became_ready`` once every model has
-    been ready.
+    been ready. :attr:`endpoint` is where messages come in.
     """
 
     def __init__(
@@ -82,17 +84,19 @@ class Gateway:
         self.metrics = GatewayMetrics(spec.models, folder, number=number, epoch=spec.epoch)
         self.readiness = Readiness(-1, spec.epoch, (False,) * len(spec.models))
         self.is_closing = False
+        self._is_headless = False
         self.was_told = asyncio.Event()
         self.became_ready = asyncio.Event()
         self.rows = None if spec.rows is None else RowFiles(Path(spec.rows), "requests", number)
         self.ledger = Ledger(self._note_settled, number, self._note_retried)
-        self._clock = MonotonicClock()
+        self._clock = clock_at(folder)
         self._traces = None
         if spec.traces is not None:
             self._traces = RequestTraces(spec.traces, f"gateway-{number}", self._clock.now_us())
         self._decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
         self._transport = open_transport(spec.transport, f"gateway {number}", folder)
         self._inbox = self._transport.listen(gateway_endpoint(folder, number))
+        self.endpoint: str = self._inbox.endpoint
         self._dispatcher = self._transport.connect(dispatcher_endpoint(folder))
         self._workers = Links(self._transport)
         self._turns = Turns(self._inbox, MOST_MESSAGES)
@@ -116,7 +120,7 @@ class Gateway:
             self.metrics.end_plan(epoch)
 
     def now_us(self) -> int:
-        """The time of the clock that all processes of the host share."""
+        """The time of the clock that all processes of the server share."""
         return self._clock.now_us()
 
     @property
@@ -146,7 +150,7 @@ class Gateway:
 
     def is_ready(self, model: int) -> bool:
         """Whether requests for ``model`` are admitted."""
-        return self.readiness.models[model] and not self.is_closing
+        return self.readiness.models[model] and not self.is_closing and not self._is_headless
 
     async def infer(self, model: int, request: InferRequest, arrival_us: int) -> Outputs:
         """The outputs of ``request``, or :class:`ProtocolError`."""
@@ -212,11 +216,17 @@ class Gateway:
             self._dispatcher.send(message)
         self.ledger.messages.clear()
 
+    def lose_head(self) -> None:
+        """This host cannot reach the head, which has given this gateway up: refuse what waits, and what comes."""
+        self._is_headless = True
+        error = ProtocolError(503, f"{HEAD_LOST}.", retry_after_s=RETRY_AFTER_S)
+        self.ledger.give_up(lambda request: True, error, self.now_us())
+
     async def drain(self) -> None:
         """Admit nothing more. Return when all is answered; after the limit the rest is refused."""
         self.is_closing = True
         limit_us = self.now_us() + self.spec.limits.drain_us
-        while self.ledger.in_flight and self.now_us() < limit_us:
+        while self.ledger.in_flight and not self._is_headless and self.now_us() < limit_us:
             await asyncio.sleep(0.005)
         error = ProtocolError(503, "the server stopped before the request was done.")
         self.ledger.give_up(lambda request: True, error, self.now_us())
@@ -248,6 +258,7 @@ class Gateway:
         refusal = None
         if not self.is_ready(model):
             why = "the server is stopping" if self.is_closing else "not all its stages have a worker"
+            why = HEAD_LOST if self._is_headless else why
             refusal = f"model {self.spec.models[model].name!r} is not ready: {why}."
         elif self.ledger.in_flight + samples > self.spec.limits.in_flight:
             refusal = (
@@ -266,6 +277,8 @@ class Gateway:
             self._next_turn = asyncio.get_running_loop().call_soon(self._receive)
 
     def _take(self, received: Received) -> None:
+        if self._is_headless:
+            return  # it is from before, or of a head that counts on another gateway
         message = decoded(self._decoder, received.head)
         if isinstance(message, BatchHeader):
             self._take_result(message, received.frames)

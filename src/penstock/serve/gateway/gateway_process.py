@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from penstock.serve.control import ControlLine, Drained, PlanAdded, Ready, Serving, Stop, Switch
+from penstock.serve.control import ControlLine, Drained, HeadLost, PlanAdded, Ready, Serving, Stop, Switch
 from penstock.serve.gateway.gateway import Gateway
 from penstock.serve.listen.start import start_listeners
 from penstock.serve.listeners import read_listeners, shared_listener
@@ -41,7 +41,7 @@ async def _serve(folder: Path, line: ControlLine, number: int, epoch: int) -> No
         import_module("penstock.serve.listen.grpc_server")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(line.fileno(), _hear_supervisor, line, stop, gateway, folder)
-    line.send(Ready())
+    line.send(Ready(gateway.endpoint))
     # A gateway that was started again shares its address with others, so it listens when it knows what is served: it
     # would refuse what the others answer. If there is no dispatcher to tell, it says that it is not ready.
     with suppress(TimeoutError):
@@ -76,6 +76,8 @@ def _hear_supervisor(line: ControlLine, stop: asyncio.Event, gateway: Gateway, f
             line.send(message)
         elif isinstance(message, Drained):
             gateway.end_plan(message.epoch)
+        elif isinstance(message, HeadLost):
+            gateway.lose_head()
 
 
 async def _announce(gateway: Gateway, line: ControlLine) -> None:

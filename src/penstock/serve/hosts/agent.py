@@ -1,9 +1,9 @@
-"""The agent of a host: ``python -m penstock.serve.hosts.agent``. It supervises the workers of its host for the head.
+"""The agent of a host: ``python -m penstock.serve.hosts.agent``. It supervises the processes of its host for the head.
 
 It connects to the head, gets specs and sub-models, starts workers with the code of the local engine
-(``WorkerKeeper``), and tells what becomes of them. If the line to the head is cut, the head has given up all that its
-workers held. So they end, and the agent connects again and starts afresh. If the head is gone for :data:`ORPHAN_S`,
-the agent ends.
+(``WorkerKeeper``), and tells what becomes of them. It has the gateways of its host too, if there are any
+(:mod:`.gateways.at_agent`). If the line to the head is cut, the head has given up all that its workers held. So they
+end, and the agent connects again and starts afresh. If the head is gone for :data:`ORPHAN_S`, the agent ends.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from penstock.serve.hosts.agent_messages import (
     AgentNote,
     ClockAsked,
     ClockTold,
+    CountersPart,
     EndAgent,
     EndPlan,
     FilePart,
@@ -42,8 +43,11 @@ from penstock.serve.hosts.agent_messages import (
     Refused,
     ReplaceWorker,
     SendProbe,
+    StartGateway,
+    TellGateway,
     Welcome,
 )
+from penstock.serve.hosts.gateways.at_agent import ROWS, AgentGateways
 from penstock.serve.hosts.host_clock import write_offset
 from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
 from penstock.serve.hosts.link_probe import LinkProbe
@@ -56,6 +60,8 @@ from penstock.units import US_PER_S
 
 ORPHAN_S = 20.0
 CONNECT_S = 0.5
+LEAVE_S = 1.0
+"""How long the last messages to the head may take."""
 ASK_CLOCK_US = 10 * US_PER_S
 _FILE = re.compile(r"\d+/\w[\w.-]*", re.ASCII)
 
@@ -76,6 +82,8 @@ class HostAgent:
         self._wake_writer.setblocking(False)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, lambda: self._wake_reader.recv(64))
         self._keeper = WorkerKeeper(folder, self._selector, self._clock, self._tell, self._note)
+        self._gateways = AgentGateways(folder, here, self._selector, self._clock, self._tell)
+        self._orders: list[StartGateway | TellGateway] = []
         self._probe = LinkProbe(here, keys, self._tell)
         self._line: HostLine[FromHead] | None = None
         self._files: dict[str, int] = {}
@@ -109,10 +117,11 @@ class HostAgent:
             return
 
     def close(self) -> None:
-        """End all workers and remove the run folder."""
+        """End all gateways, then all workers, and remove the run folder."""
+        self._gateways.stop()
         self._keeper.stop()
         if self._line is not None:
-            self._line.close()
+            self._line.close(LEAVE_S)
         for file in self._open.values():
             file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -131,11 +140,12 @@ class HostAgent:
 
     def _turn(self) -> None:
         now_us = self._clock.now_us()
-        next_us = min(self._keeper.next_us, now_us + US_PER_S // 4)
+        next_us = min(self._keeper.next_us, self._gateways.next_us, now_us + US_PER_S // 4)
         for key, _ in self._selector.select(max(next_us - now_us, 0) / US_PER_S):
             act: Callable[[], object] = key.data
             act()
         self._keeper.turn()
+        self._gateways.turn()
         line = self._line
         if line is None:
             return
@@ -152,6 +162,8 @@ class HostAgent:
         self._selector.unregister(self._line)
         self._line.close()
         self._line = None
+        self._orders = []
+        self._gateways.lose_head()
         self._keeper.stop()
 
     def _hear(self) -> None:
@@ -167,6 +179,7 @@ class HostAgent:
             raise PenstockError(f"the head refused host {self._host}: {message.message}")
         if isinstance(message, Welcome):
             write_place(Place(self._here, message.head, message.port), self._folder)
+            self._gateways.meet_head(message.rows)
         elif isinstance(message, FilePart):
             self._keep(message)
         elif isinstance(message, AddPlan):
@@ -181,9 +194,26 @@ class HostAgent:
             self._probe.send(message.endpoint, message.us)
         elif isinstance(message, EndAgent):
             self._is_ending = True
+        elif isinstance(message, StartGateway | TellGateway):
+            self._orders.append(message)
+        elif isinstance(message, CountersPart):
+            self._gateways.keep(message)
         elif isinstance(message, ClockTold):
             best = self._offset.add(message.agent_us, message.head_us, self._clock.now_us())
             write_offset(self._folder, best.offset_us)
+            if not self._offset.is_settled:
+                self._ask_clock_us = 0
+        self._follow_orders()
+
+    def _follow_orders(self) -> None:
+        """Those about gateways wait for the head's time: deadlines of requests are in it."""
+        if self._offset.is_settled:
+            for order in self._orders:
+                if isinstance(order, StartGateway):
+                    self._gateways.start(order)
+                else:
+                    self._gateways.pass_on(order)
+            self._orders = []
 
     def _keep(self, part: FilePart) -> None:
         path = self._local(part.name)
@@ -210,7 +240,15 @@ class HostAgent:
             else msgspec.structs.replace(stage, model_file=str(self._local(stage.model_file)))
             for stage in spec.stages
         )
-        spec = msgspec.structs.replace(spec, stages=here)
+        fields = ("token_file", "tls_certificate", "tls_key")
+        names = {field: getattr(spec.listen, field) for field in fields}
+        listen = {field: None if name is None else str(self._local(name)) for field, name in names.items()}
+        rows = None if spec.rows is None else str(self._folder / ROWS)
+        if rows is not None:
+            Path(rows).mkdir(exist_ok=True)
+        spec = msgspec.structs.replace(
+            spec, stages=here, rows=rows, listen=msgspec.structs.replace(spec.listen, **listen)
+        )
         write_spec(spec, self._folder)
         self._keeper.add_plan(spec, message.workers, is_gentle=message.is_gentle)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.serve.control import WorkerUp
+from penstock.serve.control import ControlMessage, WorkerUp
+from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.worker_keeper import WorkerEnded
 
 
@@ -24,10 +25,13 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 class Welcome(msgspec.Struct, frozen=True, tag=True):
     """To an agent: it takes part. ``port``: the dispatcher's at ``head``,
-    :class:`~penstock.serve.transport.endpoints.Place`."""
+    :class:`~penstock.serve.transport.endpoints.Place`. ``rows``: the bytes that the head has of the host's files of
+    rows.
+    """
 
     head: str
     port: int
+    rows: dict[str, int] = {}
 
 
 class FilePart(msgspec.Struct, frozen=True, tag=True):
@@ -39,9 +43,9 @@ class FilePart(msgspec.Struct, frozen=True, tag=True):
 
 
 class AddPlan(msgspec.Struct, frozen=True, tag=True):
-    """To an agent: start these workers, a few at a time if ``is_gentle``.
+    """To an agent: start these workers, a few at a time if ``is_gentle``; there may be none on a host of gateways.
 
-    ``spec``: the server's spec, whose sub-models were sent before, by name.
+    ``spec``: the server's spec, whose files were sent before, by name: sub-models, and what gateways need.
     """
 
     spec: bytes
@@ -62,8 +66,42 @@ class ReplaceWorker(msgspec.Struct, frozen=True, tag=True):
     why: str
 
 
+class StartGateway(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: start gateway ``gateway``, for the plan of ``epoch``, at the host's own address.
+
+    The ports are those of HTTP and gRPC: 0 takes a free one, and None means no gRPC.
+    """
+
+    gateway: int
+    epoch: int
+    http_port: int
+    grpc_port: int | None
+
+
+class TellGateway(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: pass this on to a gateway."""
+
+    gateway: int
+    message: ControlMessage
+
+
+class RowsPart(msgspec.Struct, frozen=True, tag=True):
+    """From an agent: the next bytes of a file of rows of a gateway; ``offset`` is where they belong."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+class CountersPart(msgspec.Struct, frozen=True, tag=True):
+    """From or to an agent: counters of a process of the sender's host, or of others, as they are now."""
+
+    name: str
+    content: bytes
+
+
 class EndAgent(msgspec.Struct, frozen=True, tag=True):
-    """To an agent: end all workers, then yourself."""
+    """To an agent: end all gateways and workers, then yourself."""
 
 
 class AgentNote(msgspec.Struct, frozen=True, tag=True):
@@ -113,7 +151,20 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
     """From either, if it had nothing else to say for a while."""
 
 
-FromAgent = Hello | WorkerUp | WorkerEnded | AgentNote | ClockAsked | ProbeListening | ProbeMeasured | Beat
+FromAgent = (
+    Hello
+    | WorkerUp
+    | WorkerEnded
+    | GatewaySaid
+    | GatewayEnded
+    | RowsPart
+    | CountersPart
+    | AgentNote
+    | ClockAsked
+    | ProbeListening
+    | ProbeMeasured
+    | Beat
+)
 FromHead = (
     Refused
     | Welcome
@@ -121,6 +172,9 @@ FromHead = (
     | AddPlan
     | EndPlan
     | ReplaceWorker
+    | StartGateway
+    | TellGateway
+    | CountersPart
     | EndAgent
     | ClockTold
     | ListenForProbe

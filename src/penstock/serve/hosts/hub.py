@@ -1,5 +1,7 @@
 """The head's side of many hosts: takes in their agents, and supervises all workers of a server through them.
 
+Gateways on hosts are a part of their own, :mod:`penstock.serve.hosts.gateways.at_head`.
+
 A host is *gone* when its line ends or is silent. All of its workers are down at that moment. Its agent is started
 again if it ended; if it still runs, the way to it was cut, and it connects again by itself. In both cases it starts
 afresh.
@@ -22,13 +24,15 @@ from penstock.clock import Clock
 from penstock.errors import BadInputError, PenstockError
 from penstock.serve.control import WorkerHung, WorkerUp
 from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.replan_on_loss import lost_option
-from penstock.serve.engine.worker_keeper import END_S, WorkerEnded, WorkerReport
+from penstock.serve.engine.worker_keeper import END_S, KeeperReport, WorkerEnded
 from penstock.serve.hosts.agent_messages import (
     AddPlan,
     AgentNote,
     ClockAsked,
     ClockTold,
+    CountersPart,
     EndAgent,
     EndPlan,
     FilePart,
@@ -38,8 +42,10 @@ from penstock.serve.hosts.agent_messages import (
     ProbeMeasured,
     Refused,
     ReplaceWorker,
+    RowsPart,
     Welcome,
 )
+from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways, listen_files
 from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
 from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
 from penstock.serve.hosts.link_check import HostLink, LinkCheck
@@ -77,7 +83,8 @@ class AgentHub:
     """A keeper of workers (:class:`penstock.serve.engine.worker_keeper.Keeper`) by agents that ``launcher`` starts.
 
     ``port``: the dispatcher's at the head. ``planned_gbps``: what the plan was made for between two hosts;
-    ``measured`` hears what the links carry.
+    ``measured`` hears what the links carry. ``folder``: the head's run folder. ``gateways_on``: hosts with gateways;
+    their rows go to ``rows``.
     """
 
     def __init__(
@@ -87,10 +94,13 @@ class AgentHub:
         launcher: Launcher,
         clock: Clock,
         selector: selectors.BaseSelector,
-        report: Callable[[WorkerReport], None],
+        report: Callable[[KeeperReport], None],
         note: Callable[[str], None],
         planned_gbps: Callable[[str, str], float],
         measured: Callable[[Mapping[HostLink, float]], None],
+        folder: Path,
+        gateways_on: GatewaysOn | None = None,
+        rows: Path | None = None,
     ) -> None:
         self._secret = secret_of(keys)
         self._port = port
@@ -102,6 +112,7 @@ class AgentHub:
         self._specs: dict[int, ServerSpec] = {}
         self._hosts: dict[str, Host] = {}
         self._strangers: set[Line] = set()
+        self._let_go: dict[str, Launched] = {}  # agents that were told to end because no plan needs them
         self._numbers = count(1)
         self._delays = RestartDelays()
         self._next_us = 0
@@ -109,6 +120,9 @@ class AgentHub:
         self._measured = measured
         self._links: LinkCheck | None = None
         self._may_start = False  # not before the links are measured
+        self.gateways = HeadGateways(
+            gateways_on or GatewaysOn(), folder, rows, self._may_work, self._tell, report
+        )
         self._listener = socket.create_server((launcher.head_address, 0), backlog=256)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -127,7 +141,7 @@ class AgentHub:
     def add_plan(self, spec: ServerSpec, *, is_gentle: bool = False) -> None:
         """Start its workers on the hosts that are there; launch the agents of the others."""
         self._specs[spec.epoch] = spec
-        for name in dict.fromkeys(spec.worker_hosts):
+        for name in dict.fromkeys((*spec.worker_hosts, *self.gateways.hosts)):
             host = self._hosts.setdefault(name, Host(name))
             if host.line is not None and self._may_start:
                 self._start_workers(host, host.line, spec, {}, is_gentle=is_gentle)
@@ -143,16 +157,19 @@ class AgentHub:
                 host.living -= set(spec.workers)
             if host.line is not None:
                 host.line.send(EndPlan(epoch))
-        self._let_go()
 
-    def _let_go(self) -> None:
+    def _let_go_spare(self) -> None:
         """End the agents that are here and whom no plan needs. One that is away stays known: it may come back."""
-        needed = {name for spec in self._specs.values() for name in spec.worker_hosts}
+        needed = {name for spec in self._specs.values() for name in spec.worker_hosts} | {
+            *self.gateways.hosts
+        }
         for name, host in list(self._hosts.items()):
             if name not in needed and host.line is not None:
                 host.line.send(EndAgent())
                 self._selector.unregister(host.line)
                 host.line.close(LEAVE_S)
+                if host.launched is not None:
+                    self._let_go[name] = host.launched
                 del self._hosts[name]
 
     def replace(self, message: WorkerHung) -> None:
@@ -162,7 +179,10 @@ class AgentHub:
                 host.line.send(ReplaceWorker(message.worker, message.why))
 
     def turn(self) -> None:
-        """Look for silent hosts, and start agents that ended."""
+        """Look for silent hosts, start agents that ended, and end those that are not needed.
+
+        A plan may be given up because a host is lost. So hosts are forgotten only here, when no other loop is at them.
+        """
         now_us = self._clock.now_us()
         if now_us < self._next_us:
             return
@@ -174,7 +194,9 @@ class AgentHub:
                 self._lose(host, f"silent for {(now_us - host.line.heard_us) / US_PER_S:.1f} s")
             if host.line is None:
                 self._bring_back(host, now_us)
+        self._let_go_spare()
         self._check_links(now_us)
+        self.gateways.turn(now_us)
 
     def stop(self) -> None:
         """End all agents; those that do not end in time are killed."""
@@ -189,19 +211,18 @@ class AgentHub:
         for line in list(self._strangers):
             self._dismiss(line)
         until_us = self._clock.now_us() + round(END_S * US_PER_S)
-        for host in self._hosts.values():
-            self._end_launched(host, until_us)
+        for launched in (*(host.launched for host in self._hosts.values()), *self._let_go.values()):
+            if launched is not None:
+                self._end_launched(launched, until_us)
         self._selector.unregister(self._listener)
         self._listener.close()
         self._launcher.close()
 
-    def _end_launched(self, host: Host, until_us: int) -> None:
-        if host.launched is None:
-            return
+    def _end_launched(self, launched: Launched, until_us: int) -> None:
         with selectors.DefaultSelector() as pause:
-            while host.launched.how_ended() is None and self._clock.now_us() < until_us:
+            while launched.how_ended() is None and self._clock.now_us() < until_us:
                 pause.select(0.02)
-        host.launched.kill()
+        launched.kill()
 
     # Agents that come
 
@@ -262,7 +283,8 @@ class AgentHub:
         host.line, host.up_since_us = line, self._clock.now_us()
         if was_there:
             self._note(f"host {host.name} is back")
-        line.send(Welcome(self.address.host, self._port))
+        line.send(Welcome(self.address.host, self._port, self.gateways.rows_of(host.name)))
+        self.gateways.came_back(host.name)
         if self._may_start:
             self._start_all(host, hello.files)
         else:
@@ -283,6 +305,11 @@ class AgentHub:
                 for host in self._hosts.values():
                     self._start_all(host, {})
 
+    def _may_work(self, name: str) -> bool:
+        """Whether the agent of a host is there, and may start processes."""
+        host = self._hosts.get(name)
+        return host is not None and host.line is not None and self._may_start
+
     def _tell(self, name: str, message: msgspec.Struct) -> None:
         line = self._hosts[name].line
         if line is not None:
@@ -297,7 +324,8 @@ class AgentHub:
         self, host: Host, line: Line, spec: ServerSpec, known: dict[str, int], *, is_gentle: bool = False
     ) -> None:
         workers = spec.workers_on(host.name)
-        if not workers:
+        has_gateways = host.name in self.gateways.hosts
+        if not workers and not has_gateways:
             return
         own = {stage for worker in workers for stage in spec.stages_of(worker)}
         files: dict[str, Path] = {}
@@ -310,10 +338,21 @@ class AgentHub:
                 # Weights lie beside a sub-model, under its name and more.
                 files |= {f"{spec.epoch}/{one.name}": one for one in path.parent.glob(f"{path.name}*")}
             stages.append(msgspec.structs.replace(stage, model_file=name))
+        listen: dict[str, str | None] = {"token_file": None, "tls_certificate": None, "tls_key": None}
+        if has_gateways:
+            for field, path in listen_files(spec.listen).items():
+                listen[field] = f"{spec.epoch}/{field}"
+                files[f"{spec.epoch}/{field}"] = path
         for name, path in files.items():
             if known.get(name) != path.stat().st_size:
                 line.send(_parts(name, path))
-        told = msgspec.structs.replace(spec, stages=tuple(stages), journal=None, rows=None, traces=None)
+        told = msgspec.structs.replace(
+            spec,
+            stages=tuple(stages),
+            journal=None,
+            traces=spec.traces if has_gateways else None,
+            listen=msgspec.structs.replace(spec.listen, **listen),
+        )
         line.send(AddPlan(msgspec.msgpack.encode(told), tuple(workers), is_gentle))
         host.living.update(workers)
 
@@ -331,7 +370,11 @@ class AgentHub:
         if messages is None:
             self._lose(host, "its agent ended")
         for message in messages or ():
-            self._obey(host, line, message)
+            try:
+                self._obey(host, line, message)
+            except BadInputError as error:
+                self._lose(host, str(error))
+                return
 
     def _obey(self, host: Host, line: Line, message: FromAgent) -> None:
         if isinstance(message, ClockAsked):
@@ -342,6 +385,8 @@ class AgentHub:
             if self._links is not None:
                 self._links.hear(host.name, message, self._clock.now_us())
                 self._check_links(self._clock.now_us())
+        elif isinstance(message, GatewaySaid | GatewayEnded | RowsPart | CountersPart):
+            self.gateways.hear(host.name, message)
         elif isinstance(message, WorkerUp):
             if message.worker in self._of(host):
                 host.living.add(message.worker)
@@ -367,6 +412,7 @@ class AgentHub:
         self._note(f"host {host.name} is gone ({why}); workers {', '.join(map(str, workers))} are down")
         for worker in workers:
             self._report(WorkerEnded(worker, f"host {host.name} is gone: {why}", was_up=True, restart_us=-1))
+        self.gateways.lost(host.name, why)
 
     @property
     def lost(self) -> frozenset[str]:
@@ -393,6 +439,9 @@ class AgentHub:
 
     def _launch(self, host: Host) -> None:
         host.gone_since_us = self._clock.now_us()
+        before = self._let_go.pop(host.name, None)
+        if before is not None:
+            before.kill()  # two agents of one host would push each other out
         try:
             host.launched = self._launcher.launch(AgentOrder(host.name, self.address, next(self._numbers)))
         except PenstockError as error:

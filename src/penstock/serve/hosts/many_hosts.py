@@ -14,14 +14,15 @@ from typing import Protocol, final
 from penstock.clock import MonotonicClock
 from penstock.cluster import Cluster
 from penstock.errors import BadInputError
-from penstock.serve.engine.worker_keeper import WorkerReport
+from penstock.serve.engine.worker_keeper import KeeperReport
+from penstock.serve.hosts.gateways.at_head import GatewaysOn
 from penstock.serve.hosts.hub import AgentHub
 from penstock.serve.hosts.launcher import Launcher
 from penstock.serve.hosts.link_check import HostLink
 from penstock.serve.observe.catalogue import LINK
 from penstock.serve.observe.counter_file import Counters, counters_path
 from penstock.serve.transport.curve import CurveKeys, write_keys
-from penstock.serve.transport.endpoints import GATEWAY_PORTS, Place, write_place
+from penstock.serve.transport.endpoints import Place, write_place
 
 _PORTS = range(20_000, 32_000)
 """Below those that Linux gives out by itself, so that a port is still free when a process asks for it."""
@@ -40,10 +41,11 @@ class MakeLauncher(Protocol):
 
 @dataclass(frozen=True)
 class HostsChoice:
-    """Where the hosts of a plan come from, and the ``cluster`` that it was made for."""
+    """Where the hosts of a plan come from, the ``cluster`` that it was made for, and which have ``gateways``."""
 
     launcher: MakeLauncher
     cluster: Cluster
+    gateways: GatewaysOn | None = None
 
     def planned_gbps(self, sender: str, receiver: str) -> float:
         """What the plan was made for between two of its hosts."""
@@ -52,23 +54,27 @@ class HostsChoice:
 
 @final
 class ManyHosts:
-    """The hosts of the run in ``folder``. Call :meth:`close` at the end, whether it served or not."""
+    """The hosts of the run in ``folder``. Call :meth:`close` at the end, whether it served or not.
 
-    def __init__(self, folder: Path, choice: HostsChoice, note: Note) -> None:
+    ``rows``: the folder for rows of the record, if there is one.
+    """
+
+    def __init__(self, folder: Path, choice: HostsChoice, note: Note, rows: Path | None = None) -> None:
         self._choice = choice
+        self._rows = rows
         self._folder = folder
         self._keys = write_keys(folder)
         self._launcher = choice.launcher(folder, self._keys, note)
         try:
             head = self._launcher.head_address
-            self._port = free_ports(head)
+            self._port = free_port(head)
             write_place(Place(here=head, head=head, port=self._port, is_head=True), folder)
         except BaseException:
             self._launcher.close()
             raise
 
     def keeper(
-        self, selector: selectors.BaseSelector, report: Callable[[WorkerReport], None], note: Note
+        self, selector: selectors.BaseSelector, report: Callable[[KeeperReport], None], note: Note
     ) -> AgentHub:
         """Who supervises the workers."""
         return AgentHub(
@@ -81,6 +87,9 @@ class ManyHosts:
             note,
             self._choice.planned_gbps,
             self._count_links,
+            self._folder,
+            self._choice.gateways,
+            self._rows,
         )
 
     def _count_links(self, gbps: Mapping[HostLink, float]) -> None:
@@ -95,25 +104,22 @@ class ManyHosts:
         self._launcher.close()
 
 
-def free_ports(address: str) -> int:
-    """The first of a row of ports of ``address`` that nobody has: the dispatcher's, then those of gateways.
+def free_port(address: str) -> int:
+    """A port of ``address`` that nobody has, for the dispatcher.
 
-    They are not kept. If another program takes one before a gateway does, that gateway says so and starts with the
-    next.
+    It is not kept. If another program takes it before the dispatcher does, the dispatcher says so.
     """
     choose = SystemRandom()
     for _ in range(_TRIES):
-        first = choose.choice(_PORTS)
+        port = choose.choice(_PORTS)
         try:
-            for port in range(first, first + 1 + GATEWAY_PORTS):
-                with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
-                    tried.bind((address, port))
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+                tried.bind((address, port))
         except OSError:
             continue
-        return first
+        return port
     raise BadInputError(
-        f"{address} has no {GATEWAY_PORTS + 1} free ports in a row from {_PORTS.start} to {_PORTS.stop}. "
-        f"Is it an address of this host? Stop other servers if it is."
+        f"{address} has no free port from {_PORTS.start} to {_PORTS.stop}. Is it an address of this host?"
     )
 
 

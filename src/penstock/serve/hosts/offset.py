@@ -27,6 +27,11 @@ class ClockOffset:
     def __init__(self) -> None:
         self._answers: deque[Answer] = deque(maxlen=ANSWERS)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether as many answers came as count: the first ones may have waited behind large files."""
+        return len(self._answers) == ANSWERS
+
     def add(self, asked_us: int, head_us: int, answered_us: int) -> Answer:
         """The best estimate with one more answer: asked and answered by the host's clock, read by the head's
         between."""

@@ -3,9 +3,10 @@
 Any gateway answers ``/metrics`` for all processes of the server: it adds up the files. So nothing has to be sent or
 asked for at a scrape, and what a dead process has counted is not lost. The process that takes its place maps the same
 file and goes on, or begins one of its own. The file begins with its own description (JSON), so a reader needs no plan;
-integers of 64 bits follow, the first of which is the number of the process. The gauges of a process that is dead say
-nothing any more, and are left out. A store of eight aligned bytes is one store on every machine that we run on, so
-there is no lock: a reader may see a histogram's bucket without its sum, never half a number.
+integers of 64 bits follow, the first of which is the number of the process, or 0. The gauges of a process that is dead
+say nothing any more, and are left out. A copy of another host's file has the number of the process that made the copy,
+or 0. A store of eight aligned bytes is one store on every machine that we run on, so there is no lock: a reader may
+see a histogram's bucket without its sum, never half a number.
 
 prometheus-client has a mode for several processes that works the same way. It is not used here because it holds floats
 by text keys: an increment costs some ten times more (``benchmarks/metrics.py``), the store is chosen by an environment
@@ -17,6 +18,7 @@ from __future__ import annotations
 import mmap
 import os
 import resource
+import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -142,6 +144,35 @@ def read_counters(folder: Path) -> Totals:
     return merged(_read(path) for path in sorted((folder / FOLDER).glob("*.counters")))
 
 
+def exported(path: Path) -> bytes:
+    """The file at ``path`` for another host, where numbers of processes mean others: 1 stands for one that lives."""
+    content = bytearray(path.read_bytes())
+    at = _begin_of(content)
+    is_alive = _is_alive(int.from_bytes(content[at : at + _WORD], sys.byteorder))
+    content[at : at + _WORD] = int(is_alive).to_bytes(_WORD, sys.byteorder)
+    return bytes(content)
+
+
+def imported(path: Path, content: bytes) -> None:
+    """Leave what another host has exported at ``path``. It is said by this process, as long as that lives."""
+    copy = bytearray(content)
+    at = _begin_of(copy)
+    says = os.getpid() if any(copy[at : at + _WORD]) else 0
+    copy[at : at + _WORD] = says.to_bytes(_WORD, sys.byteorder)
+    path.parent.mkdir(exist_ok=True)
+    made = path.with_suffix(".new")
+    made.write_bytes(copy)
+    made.replace(path)
+
+
+def silence(path: Path) -> None:
+    """The host whose file was copied to ``path`` is gone: its gauges say nothing any more."""
+    content = bytearray(path.read_bytes())
+    at = _begin_of(content)
+    content[at : at + _WORD] = bytes(_WORD)
+    imported(path, bytes(content))
+
+
 def merged(parts: Iterable[Totals]) -> Totals:
     """Series of the same family and labels joined: added up, or their largest value."""
     sums: dict[tuple[str, Labels], list[int]] = {}
@@ -185,7 +216,7 @@ def _head(series: Sequence[tuple[Family, Labels]]) -> bytes:
 
 def _read(path: Path) -> Totals:
     content = path.read_bytes()
-    begin = _WORD + int.from_bytes(content[:_WORD], "little")
+    begin = _begin_of(content)
     names = msgspec.json.decode(content[_WORD:begin], type=list[tuple[str, Labels]])
     words = memoryview(content[begin:]).cast("q").tolist()
     found = _series_of([(FAMILIES[name], labels) for name, labels in names], words)
@@ -194,7 +225,14 @@ def _read(path: Path) -> Totals:
     return found
 
 
+def _begin_of(content: bytes | bytearray) -> int:
+    """Where the integers begin."""
+    return _WORD + int.from_bytes(content[:_WORD], "little")
+
+
 def _is_alive(process: int) -> bool:
+    if process == 0:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -62,7 +62,7 @@ def run_scheduled_worker(folder: Path, line: ControlLine, epoch: int, worker: in
     receiving = (transport, worker_endpoint(folder, worker, life), folder, line, running.take)
     threading.Thread(target=receive, args=receiving, daemon=True).start()
     end_with_supervisor(line, running.close)
-    running.send_reports(_Links(transport.connect(dispatcher_endpoint(folder)), Onward(folder, transport)))
+    running.send_reports(_Links(transport.connect(dispatcher_endpoint(folder)), Onward(transport)))
 
 
 def device_spec(spec: ServerSpec, stages: list[StageSpec]) -> DeviceSpec:

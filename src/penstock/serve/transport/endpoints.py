@@ -14,16 +14,12 @@ import msgspec
 
 IPC = "ipc://"
 _PLACE = "place.msgpack"
-GATEWAY_PORTS = 63
-"""Ports kept for gateways. Each start of one takes the next, so what was meant for a dead one does not reach it
-soon."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where this host and the head are, as addresses. The head runs the dispatcher and the gateways.
+    """Where this host and the head, which runs the dispatcher, are as addresses. ``port``: the dispatcher's.
 
     ``is_head``: whether this is the head's run folder. An agent on the head's machine has another one.
-    ``port``: the dispatcher's; those of gateways follow it.
     """
 
     here: str
@@ -45,20 +41,23 @@ def read_place(folder: Path) -> Place | None:
 
 
 def dispatcher_endpoint(folder: Path) -> str:
-    """Where the dispatcher listens."""
-    return _at_head(folder, 0, "dispatcher")
+    """Where the dispatcher listens, also after a restart: everybody else comes to it."""
+    place = read_place(folder)
+    local = f"{IPC}{folder}/dispatcher"
+    if place is None:
+        return local
+    address = f"tcp://{place.head}:{place.port}"
+    return f"{address} {local}" if place.is_head else address
 
 
 def gateway_endpoint(folder: Path, gateway: int) -> str:
-    """Where a gateway listens. Each start of one has a new number."""
-    return _at_head(folder, 1 + gateway % GATEWAY_PORTS, f"gateway-{gateway}")
+    """Where a gateway is to listen. Each start of one has a new number; the inbox says which port it got."""
+    return _here(folder, f"gateway-{gateway}")
 
 
 def worker_endpoint(folder: Path, worker: int, generation: int) -> str:
-    """Where a worker listens. Each restart is a new ``generation``, and gets nothing that was sent to an older one."""
-    place = read_place(folder)
-    local = f"{IPC}{folder}/worker-{worker}-{generation}"
-    return local if place is None else f"tcp://{place.here}:0 {local}"
+    """Where a worker is to listen. Each restart is a new ``generation``, and gets nothing sent to an older one."""
+    return _here(folder, f"worker-{worker}-{generation}")
 
 
 def doorbell_path(endpoint: str) -> str | None:
@@ -66,10 +65,7 @@ def doorbell_path(endpoint: str) -> str | None:
     return f"{endpoint.removeprefix(IPC)}.bell" if endpoint.startswith(IPC) else None
 
 
-def _at_head(folder: Path, port: int, name: str) -> str:
+def _here(folder: Path, name: str) -> str:
     place = read_place(folder)
     local = f"{IPC}{folder}/{name}"
-    if place is None:
-        return local
-    address = f"tcp://{place.head}:{place.port + port}"
-    return f"{address} {local}" if place.is_head else address
+    return local if place is None else f"tcp://{place.here}:0 {local}"
