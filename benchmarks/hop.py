@@ -40,7 +40,7 @@ from penstock.serve.messages import BatchHeader, CancelBatch, ToWorker
 from penstock.serve.protocol.infer import Tensor
 from penstock.serve.transport import Transport, decoded, read_tensors, tensor_headers
 from penstock.serve.transport.allocator import keep_large_blocks
-from penstock.serve.transport.shared_memory import SharedMemoryTransport
+from penstock.serve.transport.shared.shared_memory import SharedMemoryTransport
 from penstock.serve.transport.zeromq import ZeroMqTransport
 
 KINDS: dict[str, Callable[[], Transport]] = {
@@ -86,7 +86,7 @@ class Pair:
         self._inbox = self.transport.listen(f"ipc://{folder}/{kind}-a")
         command = [sys.executable, __file__, "--receiver", kind, str(folder)]
         self._receiver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        while not (folder / f"{kind}-b").exists():
+        while not list(folder.glob(f"{kind}-b*")):
             time.sleep(0.01)
         self._link = self.transport.connect(f"ipc://{folder}/{kind}-b")
 

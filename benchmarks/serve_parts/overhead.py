@@ -35,8 +35,8 @@ def measure(seconds: float, rounds: int) -> list[dict[str, object]]:
 
 
 def _size(label: str, size: int, seconds: float, rounds: int) -> dict[str, object]:
-    request = _request(size)
-    with tempfile.TemporaryDirectory() as folder, echo() as echo_port:
+    request = idle_request(size)
+    with tempfile.TemporaryDirectory() as folder, echo() as (echo_port, _):
         plan = write_plan(
             Path(folder), bytes_profile("idle", (size, 40), latency_us=1), (0, 1), batch=1, slo_us=10_000_000
         )
@@ -66,7 +66,8 @@ def _size(label: str, size: int, seconds: float, rounds: int) -> dict[str, objec
     }
 
 
-def _request(size: int) -> bytes:
+def idle_request(size: int) -> bytes:
+    """A whole request of one sample of ``size`` bytes for the model ``idle``."""
     tensor = Tensor("input", "UINT8", np.zeros((1, size), np.uint8))
     message = encode_request(InferRequest((tensor,), binary_default=True))
     return post("/v2/models/idle/infer", message.body(), {HEADER_LENGTH: str(message.header_length)})
@@ -86,13 +87,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def echo() -> Iterator[int]:
-    """The port of a bare echo by the gateway's own HTTP server, in a process of its own."""
+def echo() -> Iterator[tuple[int, int]]:
+    """A bare echo by the gateway's own HTTP server: its port, and the number of its process."""
     port = free_port()
     process = subprocess.Popen([sys.executable, str(ECHO), "penstock", str(port)])
     try:
         wait_for(port, process)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(10)

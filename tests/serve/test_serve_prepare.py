@@ -108,20 +108,23 @@ def test_executors_by_class():
 
 
 def test_emulated_holds_for_the_tables_time(monkeypatch):
-    """Sleeps that end early are continued: the deadline is absolute."""
+    """Sleeps that end early are continued: the deadline is absolute. No sleep is shorter than sleeps can be."""
     from penstock.serve.executor import hold
 
-    slept = []
+    slept, looks = [], []
 
     class Clock:
         def now_us(self):
-            return sum(slept) // 2  # every sleep lasts half of what was asked
+            looks.append(1)
+            return sum(slept) // 2 + len(looks)  # every sleep lasts half of what was asked
 
     monkeypatch.setattr(hold.time, "sleep", lambda seconds: slept.append(round(seconds * 1e6)))
-    hold.hold_until(Clock(), 1_000)
-    assert slept[0] == 1_000
-    assert slept[1] == 500
-    assert sum(slept) // 2 >= 1_000
+    hold.hold_until(Clock(), 1_001)
+    assert slept[:2] == [1_000, 499]
+    assert min(slept) > hold.SHORTEST_SLEEP_US
+    assert Clock().now_us() > 1_001
+    hold.hold_until(Clock(), Clock().now_us() + hold.SHORTEST_SLEEP_US)
+    assert min(slept) > hold.SHORTEST_SLEEP_US
 
 
 def test_padded_gives_real_results_no_sooner_than_the_table_says():

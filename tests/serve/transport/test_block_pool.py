@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 pytest.importorskip("msgspec")  # the serve extra is needed
 
 from penstock.errors import BadInputError
-from penstock.serve.transport.block_pool import PAGE_BYTES, BlockPool, block_bytes
+from penstock.serve.transport.shared.block_pool import PAGE_BYTES, BlockPool, block_bytes
 
 
 class TestSizes:

@@ -25,16 +25,19 @@ from penstock.errors import BadInputError
 from penstock.serve.messages import CancelBatch
 from penstock.serve.protocol.infer import Tensor
 from penstock.serve.transport import decoded, read_groups, tensor_headers
-from penstock.serve.transport.doorbell import Hello, Refused, from_receiver, send_packet
-from penstock.serve.transport.memory_file import NAME, mapped
-from penstock.serve.transport.shared_memory import SharedMemoryTransport
+from penstock.serve.transport.shared.doorbell import Hello, Refused, from_receiver, send_packet
+from penstock.serve.transport.shared.memory_file import NAME, mapped
+from penstock.serve.transport.shared.shared_memory import SharedMemoryTransport
 from penstock.serve.transport.wire import WIRE_VERSION
 
 
 @pytest.fixture
 def peers(tmp_path):
-    """A sender, and a receiver with its inbox."""
-    made = [Peer(SharedMemoryTransport(limit_bytes=1 << 20), tmp_path / name) for name in ("a", "b")]
+    """A sender, which puts all tensors into its memory, and a receiver with its inbox."""
+    made = [
+        Peer(SharedMemoryTransport(limit_bytes=1 << 20, inline_bytes=0), tmp_path / name)
+        for name in ("a", "b")
+    ]
     yield made
     for peer in made:
         peer.transport.close()
@@ -303,19 +306,18 @@ def test_a_receiver_that_cannot_map_the_memory_gets_frames(peers, monkeypatch):
     def fails(descriptor):
         raise OSError("Cannot allocate memory")
 
-    monkeypatch.setattr("penstock.serve.transport.shared_memory.mapped", fails)
+    monkeypatch.setattr("penstock.serve.transport.shared.sender.mapped", fails)
     link = a.link_to(b)
     header, groups = parts_of([[Tensor("x", "INT64", np.array([[5]]))]])
     link.send_batch(header, groups)
-    assert b.some() == []  # lost with the link, as what is sent to a process that dies
+    assert list(b.inbox.waiting()) == []  # lost, as what is sent to a process that dies
     link.send_batch(header, groups)
     assert tensors_of(one(b))[0].array.tolist() == [[5]]
     assert a.counts == (1, 1, 1)
 
 
-def test_a_refused_sender_says_no_more_by_shared_memory(tmp_path):
-    """The receiver reads the same message by ZeroMQ, and there the other version is an error of its own."""
-    a = Peer(SharedMemoryTransport(limit_bytes=1 << 20), tmp_path / "a")
+def test_a_refused_sender_says_no_more(tmp_path, caplog):
+    a = Peer(SharedMemoryTransport(limit_bytes=1 << 20, inline_bytes=0), tmp_path / "a")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(tmp_path / "b.bell"))
     listener.listen()
@@ -324,9 +326,17 @@ def test_a_refused_sender_says_no_more_by_shared_memory(tmp_path):
     link.send_batch(header, parts)
     bell, _ = listener.accept()
     send_packet(bell, Refused("another release"))
-    link.send_batch(header, parts)
-    assert a.counts == (1, 1, 1)
+    bell.close()
+    for _ in range(2):
+        link.send_batch(header, parts)
+        link.send(CancelBatch(7))
+    assert a.counts == (1, 2, 1)
     assert a.transport._pool.leased == 0
+    assert not a.transport.waits_for_peer
+    assert "another release" in caplog.text
+    listener.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        listener.accept()
     a.transport.close()
 
 
@@ -347,7 +357,7 @@ _SENDER = """
 import sys, time, numpy as np
 from transport_cases import parts_of
 from penstock.serve.protocol.infer import Tensor
-from penstock.serve.transport.shared_memory import SharedMemoryTransport
+from penstock.serve.transport.shared.shared_memory import SharedMemoryTransport
 link = SharedMemoryTransport().connect("ipc://" + sys.argv[1])
 for value in range(3):
     link.send_batch(*parts_of([[Tensor("x", "INT32", np.full((1, 300_000), value, np.int32))]]))
@@ -391,7 +401,7 @@ _RECEIVER = """
 import sys
 from pathlib import Path
 from transport_cases import Peer, tensors_of
-from penstock.serve.transport.shared_memory import SharedMemoryTransport
+from penstock.serve.transport.shared.shared_memory import SharedMemoryTransport
 peer = Peer(SharedMemoryTransport(), Path(sys.argv[1]))
 print("ready", flush=True)
 held = []

@@ -22,6 +22,7 @@ class Peer:
         self.path = path
         self.inbox = transport.listen(endpoint or f"ipc://{path}")
         self.decoder = msgspec.msgpack.Decoder(ToWorker)
+        self._senders = []
 
     @property
     def counts(self):
@@ -29,13 +30,17 @@ class Peer:
         return tuple(vars(self.transport.counts).values())
 
     def link_to(self, other):
+        other._senders.append(self.transport)
         return self.transport.connect(other.inbox.endpoint)
 
     def some(self):
-        """What has come, after waiting for it."""
+        """What has come, after waiting for it. Senders of this process have their turn, as their own loops would."""
+        for sender in self._senders:
+            sender.flush()
         got = list(self.inbox.waiting())
         if not got:
-            self.inbox.wait(WAIT_S)
+            has_unsent = any(getattr(sender, "_unsent", None) for sender in self._senders)
+            self.inbox.wait(0.01 if has_unsent else WAIT_S)
             got = list(self.inbox.waiting())
         return got
 

@@ -161,7 +161,7 @@ if TYPE_CHECKING:
 @click.option(
     "--transport",
     type=click.Choice(["shared-memory", "zeromq"]),
-    help="How tensors go between processes [default: shared-memory on Linux, zeromq elsewhere].",
+    help="How messages and tensors go between processes [default: shared-memory on Linux, zeromq elsewhere].",
 )
 @click.option(
     "--engine",

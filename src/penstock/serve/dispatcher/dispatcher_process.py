@@ -99,7 +99,8 @@ class _Loop:
     """The sockets, the plans and the record of one dispatcher."""
 
     def __init__(self, folder: Path, line: ControlLine, number: int) -> None:
-        self._transport = open_transport("zeromq", "dispatcher", folder)
+        transport = read_spec(folder, last_epoch(folder)).transport  # that of the server: a switch keeps it
+        self._transport = open_transport(transport, "dispatcher", folder)
         self._clock = MonotonicClock()
         self._folder = folder
         self._line = line

@@ -2,7 +2,8 @@
 
 Its owner, the process that made it, holds a lock on a file in it, which the system lets go when the process ends in
 whatever way. So a folder that was left behind, because every process of a server was killed at once, can be told from
-one that is in use. Memory for tensors has no name and needs no such care (:mod:`penstock.serve.transport.memory_file`).
+one that is in use. Memory for tensors has no name and needs no such care
+(:mod:`penstock.serve.transport.shared.memory_file`).
 """
 
 from __future__ import annotations

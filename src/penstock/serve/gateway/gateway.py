@@ -249,6 +249,7 @@ class Gateway:
         error = ProtocolError(500, "no answer came from the workers.")
         self.ledger.give_up(lambda request: request.deadline_us < oldest_us, error, self.now_us())
         self._tell_dispatcher()
+        self._transport.flush()
         self._forget_plans()
         self.metrics.measure(self.now_us())
         if self.rows is not None:

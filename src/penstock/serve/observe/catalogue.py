@@ -120,7 +120,7 @@ FALLBACKS = Family(
     "penstock_transport_fallbacks_total",
     "counter",
     (),
-    "Hops of batches that were meant for shared memory and went by ZeroMQ: no room there, or a receiver that hung.",
+    "Hops of batches that were meant for shared memory and went over a socket: no room there, or a receiver that hung.",
 )
 RETRIES = Family(
     "penstock_batch_retries_total",

@@ -1,7 +1,6 @@
-"""How processes of the server exchange messages and tensors: ``zeromq`` and ``shared_memory``.
+"""How processes of the server exchange messages and tensors: ``zeromq``, and ``shared`` within a host.
 
-Read ``interface`` first: what every transport does. ``wire`` is the form of a message. ``block_pool`` has the rules of
-shared memory, without I/O; ``shared_memory`` puts it together with ``memory_file``, ``doorbell`` and ``lease``.
+Read ``interface`` first: what every transport does. ``wire`` is the form of a message.
 """
 
 from penstock.serve.transport.by_name import open_transport

@@ -14,7 +14,7 @@ from typing import final
 
 from penstock.errors import BadInputError
 from penstock.serve.transport.endpoints import IPC
-from penstock.serve.transport.interface import Inbox, Link, Received, Transport, TransportCounts
+from penstock.serve.transport.interface import Inbox, Link, Received, Transport, TransportCounts, least
 from penstock.serve.transport.zeromq import ZeroMqTransport
 
 
@@ -48,6 +48,11 @@ class HostTransport:
             return self._within.connect(local)
         return self._between.connect(address)
 
+    def flush(self) -> None:
+        """Of both kinds."""
+        self._within.flush()
+        self._between.flush()
+
     def close(self) -> None:
         """Close every link."""
         self._within.close()
@@ -73,9 +78,14 @@ class TwoInboxes:
         """Readable when something may have come to either."""
         return self._both.fileno()
 
+    @property
+    def patience_s(self) -> float | None:
+        """The shorter one."""
+        return least(*(inbox.patience_s for inbox in self._inboxes))
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Sleep until something may have come to either."""
-        self._both.poll(timeout_s)
+        self._both.poll(least(timeout_s, self.patience_s))
 
     def waiting(self) -> Iterator[Received]:
         """Every message that is there."""

@@ -34,6 +34,6 @@ def _within_host(name: TransportName, process: str) -> Transport:
         return ZeroMqTransport()
     if not sys.platform.startswith("linux"):
         raise BadInputError(f"shared memory needs Linux, and this is {sys.platform}. Use --transport zeromq.")
-    from penstock.serve.transport.shared_memory import SharedMemoryTransport
+    from penstock.serve.transport.shared.shared_memory import SharedMemoryTransport
 
     return SharedMemoryTransport(process=process)

@@ -5,8 +5,7 @@ link. A link never blocks and never loses a message while its peer lives; nothin
 transport that send batches belong to one thread, its inbox to one thread, which may be another one, and a link that
 sends small messages only to any one thread.
 
-Order: what a link sent is received in that order, with one exception that harms nothing: a batch that was sent after a
-message may be received before it.
+Order: what a link sent is received in that order.
 """
 
 from __future__ import annotations
@@ -64,8 +63,16 @@ class Inbox(Protocol):
         """Sleep until something may have come."""
         ...
 
+    @property
+    def patience_s(self) -> float | None:
+        """The longest sleep before :meth:`waiting` must be called again even if nothing comes; None: any."""
+        ...
+
     def waiting(self) -> Iterator[Received]:
-        """Every message that is there, without blocking. Take all of them: the descriptor only tells of changes."""
+        """Messages that are there, without blocking, and some from each peer that sent any.
+
+        Take all of them: the descriptor may only tell of changes. If there are more, it tells so.
+        """
         ...
 
     def close(self) -> None:
@@ -108,6 +115,15 @@ class Transport(Protocol):
         """A link to the process that listens at ``endpoint``, now or soon."""
         ...
 
+    def flush(self) -> None:
+        """Send what could not be sent, as far as that can be done now. A look into the inbox does this too."""
+        ...
+
     def close(self) -> None:
         """Close every link. What is queued and not on its way is lost."""
         ...
+
+
+def least(first: float | None, second: float | None) -> float | None:
+    """The shorter one of two times, each None if there is no limit."""
+    return min((one for one in (first, second) if one is not None), default=None)

@@ -21,10 +21,11 @@ from penstock.serve.protocol.raw import Array, array_from_raw, raw_from_array
 Buffer = bytes | memoryview
 M = TypeVar("M")
 
-WIRE_VERSION = 2
-"""Raise it with every change of a message that an older process would misread. 1 was the form without a version."""
-_NAME = b"pst"
-_PREAMBLE = _NAME + bytes([WIRE_VERSION])
+WIRE_VERSION = 3
+"""Raise it with every change of a message that an older process would misread. 1 was the form without a version; 2
+had other packets within a host."""
+NAME = b"pst"
+_PREAMBLE = NAME + bytes([WIRE_VERSION])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -50,7 +51,7 @@ def check_version(head: Buffer) -> None:
     found = bytes(head[: len(_PREAMBLE)])
     if found == _PREAMBLE:
         return
-    if found[: len(_NAME)] != _NAME or len(found) < len(_PREAMBLE):
+    if found[: len(NAME)] != NAME or len(found) < len(_PREAMBLE):
         raise BadInputError(
             f"a message begins with {found!r} (must be {_PREAMBLE!r}): it is not from a penstock server. "
             f"Is another program connected to this address?"

@@ -102,6 +102,9 @@ class ZeroMqTransport:
         """A link to ``endpoint``; :class:`BadInputError` if it is TCP and there are no keys."""
         return ZeroMqLink(connect(self._context, endpoint, self._keys_for(endpoint)), self.counts)
 
+    def flush(self) -> None:
+        """Nothing: threads of ZeroMQ send what is queued."""
+
     def close(self) -> None:
         """Close every socket. A context that the garbage collector ends may wait for its sockets for ever."""
         if self._senders is not None:
@@ -129,6 +132,11 @@ class ZeroMqInbox:
     def fileno(self) -> int:
         """Readable when the state of the socket changed."""
         return self._socket.fileno()
+
+    @property
+    def patience_s(self) -> float | None:
+        """Any time."""
+        return None
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Sleep until something may have come."""

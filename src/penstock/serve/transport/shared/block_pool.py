@@ -74,10 +74,6 @@ class BlockPool:
         """How many blocks are leased."""
         return len(self._leases)
 
-    def is_holder(self, holder: int) -> bool:
-        """Whether ``holder`` has a lease."""
-        return any(found[0] == holder for found in self._leases.values())
-
     def reuse(self, n_bytes: int, holder: int) -> Grant | None:
         """A block that has memory, for ``holder``; None if none of the right size is free.
 

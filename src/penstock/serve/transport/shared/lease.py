@@ -12,8 +12,8 @@ from typing import final
 
 import numpy as np
 
-from penstock.serve.transport.doorbell import Returned, send_packet
-from penstock.serve.transport.memory_file import Memory
+from penstock.serve.transport.shared.doorbell import Returned, send_packet
+from penstock.serve.transport.shared.memory_file import Memory
 
 _MOST_AT_ONCE = 64
 
