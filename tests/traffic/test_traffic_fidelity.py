@@ -112,6 +112,21 @@ def test_memorisation():
     assert memorised_share(streams_of([("a", 1), ("b", 2)]), training) is None
 
 
+def test_copies_are_counted_by_length():
+    one, two, three = [("a", 1)], [("a", 1), ("b", 2)], [("a", 1), ("b", 2), ("a", 5)]
+    moved = [("a", 11), ("b", 12), ("a", 15)]  # the same from its own begin
+    late = [("a", 1), ("b", 2), ("a", 5.002)]
+    training = streams_of(one, two, three)
+    drawn = streams_of(one, two, moved, late)
+    assert whole_copies(drawn, training) == 2
+    assert whole_copies(drawn, training, fewest=3) == 1
+    assert whole_copies(drawn, training, fewest=1) == 2  # a stream of one event has no gap
+    scores = score_streams(drawn, training, training=training, with_classifier=False)
+    assert scores["whole streams copied"].value == 2 / 4
+    assert scores["copied, 3 events or more"].value == 1 / 4
+    assert scores["copied, 3 events or more"].truth == 1 / 3
+
+
 def test_truth_scores_as_truth_and_another_class_does_not():
     machine = known_machine("lte")
     sample = simulate_truth(streams=1_500)
