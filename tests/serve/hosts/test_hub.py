@@ -297,8 +297,8 @@ def test_a_plan_may_be_given_up_while_a_silent_host_is_reported(head):
     measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
     head.heard(first, AddPlan)
     head.hub.add_plan(Spec(epoch=1, worker_hosts=HOSTS[:1], workers=(2,)))
-    head.hub.end_plan(0)
     head.hub.add_plan(Spec(epoch=2, workers=(3, 4)))
+    head.hub.end_plan(0)
     head.hub._report = lambda report: head.hub.end_plan(2)
     head.hub.hosts[HOSTS[0]].line.heard_us = -(10**12)
     head.hub._next_us = 0
