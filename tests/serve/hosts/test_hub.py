@@ -75,7 +75,9 @@ class Spec(msgspec.Struct):
     listen: ListenOptions = ListenOptions()
 
     def workers_on(self, host):
-        return [worker for worker, other in zip(self.workers, self.worker_hosts, strict=True) if other == host]
+        return [
+            worker for worker, other in zip(self.workers, self.worker_hosts, strict=True) if other == host
+        ]
 
     def stages_of(self, worker):
         return ()
