@@ -61,8 +61,8 @@ def main() -> int:
         per_device = penstock.Study.read(path).capacity(points=1).most / LEAST_DEVICES
         seconds = options.hours * 3600
         print(
-            f"{options.rate:g} requests/s in the mean, {options.hours:g} h, nodes come after {options.node_seconds:g} s, "
-            f"{options.safety:g} times the forecast is planned for"
+            f"{options.rate:g} requests/s in the mean, {options.hours:g} h, "
+            f"nodes come after {options.node_seconds:g} s, {options.safety:g} times the forecast is planned for"
         )
         print(f"one L4 and one T4 serve {per_device:.2f} requests/s")
         print(
