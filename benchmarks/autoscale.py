@@ -51,6 +51,7 @@ def main() -> int:
     asked.add_argument("--hours", type=float, default=24.0, help="length that a day is pressed into")
     asked.add_argument("--node-seconds", type=float, default=180.0)
     asked.add_argument("--shape-seconds", type=float, default=15.0, help="of a recording that are one count")
+    asked.add_argument("--safety", type=float, default=ScalingRules().safety)
     asked.add_argument("--rungs", type=int, default=12, help="plans of the ladder")
     asked.add_argument("--days", nargs="*", default=["cosine", *TRACES])
     asked.add_argument("--forecasts", nargs="*", default=["live", "known"])
@@ -60,7 +61,8 @@ def main() -> int:
         per_device = penstock.Study.read(path).capacity(points=1).most / LEAST_DEVICES
         seconds = options.hours * 3600
         print(
-            f"{options.rate:g} requests/s in the mean, {options.hours:g} h, nodes come after {options.node_seconds:g} s"
+            f"{options.rate:g} requests/s in the mean, {options.hours:g} h, "
+            f"nodes come after {options.node_seconds:g} s, {options.safety:g} times the forecast is planned for"
         )
         print(f"one L4 and one T4 serve {per_device:.2f} requests/s")
         print(
@@ -75,7 +77,7 @@ def main() -> int:
                     print(f"{day:32} skipped: not in {options.traces}")
                     continue
                 spec, peak = stretched(options.traces / day, Path(folder), seconds, options.shape_seconds)
-            needed_rps = options.rate * peak * SPREAD * ScalingRules().safety * ABOVE_PEAK
+            needed_rps = options.rate * peak * SPREAD * options.safety * ABOVE_PEAK
             devices = max(LEAST_DEVICES, math.ceil(needed_rps / per_device))
             study = penstock.Study.read(scenario_of(Path(folder), devices))
             for forecast in options.forecasts:
@@ -86,6 +88,7 @@ def main() -> int:
                     forecast=forecast,
                     node_s=options.node_seconds,
                     rungs=options.rungs,
+                    safety=options.safety,
                 )
                 followed, same = found.followed, found.same
                 print(

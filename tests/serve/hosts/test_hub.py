@@ -75,7 +75,9 @@ class Spec(msgspec.Struct):
     listen: ListenOptions = ListenOptions()
 
     def workers_on(self, host):
-        return [worker for worker, other in enumerate(self.worker_hosts) if other == host]
+        return [
+            worker for worker, other in zip(self.workers, self.worker_hosts, strict=True) if other == host
+        ]
 
     def stages_of(self, worker):
         return ()
@@ -292,13 +294,31 @@ def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
     assert set(head.hub.hosts) == {HOSTS[0]}
 
 
+def test_time_in_which_the_head_did_not_look_is_not_silence(head):
+    """It was busy for ten seconds, and hosts spoke meanwhile; then one really is silent."""
+    lines = head.agent(), head.agent(host=HOSTS[1])
+    for line in lines:
+        head.heard(line, Welcome)
+    hosts = head.hub.hosts
+    for late_s, lost in ((10, set()), (0, {HOSTS[0]})):
+        now_us = MonotonicClock().now_us()
+        for host in hosts.values():
+            host.line.heard_us = now_us - 10 * 10**6
+        head.hub._next_us = now_us - late_s * 10**6
+        hosts[HOSTS[1]].line.heard_us = now_us
+        head.hub.turn()
+        assert {name for name, host in hosts.items() if host.line is None} == lost
+    for line in lines:
+        line.close()
+
+
 def test_a_plan_may_be_given_up_while_a_silent_host_is_reported(head):
     """Host 0 falls silent while a plan for both is loaded: the engine gives that plan up, and nobody needs host 1."""
     measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
     head.heard(first, AddPlan)
     head.hub.add_plan(Spec(epoch=1, worker_hosts=HOSTS[:1], workers=(2,)))
-    head.hub.end_plan(0)
     head.hub.add_plan(Spec(epoch=2, workers=(3, 4)))
+    head.hub.end_plan(0)
     head.hub._report = lambda report: head.hub.end_plan(2)
     head.hub.hosts[HOSTS[0]].line.heard_us = -(10**12)
     head.hub._next_us = 0

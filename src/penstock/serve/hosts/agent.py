@@ -141,7 +141,9 @@ class HostAgent:
     def _turn(self) -> None:
         now_us = self._clock.now_us()
         next_us = min(self._keeper.next_us, self._gateways.next_us, now_us + US_PER_S // 4)
-        for key, _ in self._selector.select(max(next_us - now_us, 0) / US_PER_S):
+        ready = self._selector.select(max(next_us - now_us, 0) / US_PER_S)
+        looked_us = self._clock.now_us()
+        for key, _ in ready:
             act: Callable[[], object] = key.data
             act()
         self._keeper.turn()
@@ -150,7 +152,7 @@ class HostAgent:
         if line is None:
             return
         now_us = self._clock.now_us()
-        if now_us - line.heard_us > SILENCE_US:
+        if looked_us - line.heard_us > SILENCE_US:  # what came while others were served waits to be read
             self._lose()
         elif now_us >= self._ask_clock_us:
             self._ask_clock_us = now_us + ASK_CLOCK_US

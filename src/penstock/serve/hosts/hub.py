@@ -186,6 +186,8 @@ class AgentHub:
         now_us = self._clock.now_us()
         if now_us < self._next_us:
             return
+        if self._next_us:
+            self._excuse(now_us - self._next_us)
         self._next_us = now_us + WATCH_US
         for line in [line for line in self._strangers if now_us - line.heard_us > SILENCE_US]:
             self._dismiss(line)
@@ -197,6 +199,12 @@ class AgentHub:
         self._let_go_spare()
         self._check_links(now_us)
         self.gateways.turn(now_us)
+
+    def _excuse(self, late_us: int) -> None:
+        """This process was busy or could not run for ``late_us``: what came meanwhile waits to be read."""
+        lines = [host.line for host in self._hosts.values() if host.line is not None]
+        for line in (*lines, *self._strangers):
+            line.heard_us += late_us
 
     def stop(self) -> None:
         """End all agents; those that do not end in time are killed."""
