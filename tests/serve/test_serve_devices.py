@@ -273,7 +273,7 @@ def test_a_device_lost_while_serving(driver: FakeNvml, plan: Path) -> None:
     with LocalServer(plan, ARGUMENTS) as server:
         assert sorted(workers_of(server.pid).values()) == ["GPU-l4-0", "GPU-l4-1"]
         driver.lose(0)
-        wait_until(lambda: "penstock replan" in server.notes)
+        wait_until(lambda: "to plan without" in server.notes)
         assert "lost the device of worker 0: device GPU-l4-0 is lost" in server.notes
         assert "gpu has 1 of 2 devices left" in server.notes
         assert f"to plan without: penstock replan {plan} --lost gpu:0 -o NEW" in server.notes

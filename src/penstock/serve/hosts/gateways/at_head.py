@@ -10,7 +10,7 @@ from typing import final
 
 import msgspec
 
-from penstock.serve.control import ControlMessage, PlanAdded, Ready, Serving
+from penstock.serve.control import ControlMessage, PlanAdded, Ready, Serving, Switch
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.hosts.agent_messages import CountersPart, RowsPart, StartGateway, TellGateway
 from penstock.serve.hosts.gateways.counter_copies import CountersOut, gateway_of, keep_counters
@@ -21,7 +21,7 @@ from penstock.units import US_PER_S
 
 COPY_US = US_PER_S
 """How often counters go to the hosts."""
-_FROM_GATEWAY = Ready | Serving | PlanAdded
+_FROM_GATEWAY = Ready | Serving | PlanAdded | Switch
 """What a gateway has to say to the engine."""
 
 
