@@ -1,10 +1,10 @@
 """This checkout against another one, in turn: the ratio of their processor times for the same short cases.
 
-Two processes stay up, one for each checkout, each with the interpreter of its ``.venv``. They run a case alternately, and
-the ratio of two neighbouring runs counts. So what else the machine does meanwhile slows both sides alike. Where a process
-lies in memory may change the speed of a loop by some per cent, so several fresh pairs of processes are measured. Printed
-are the median of the pairs' medians, the least and the greatest of them, and what is asked for. Both sides say what work
-they did (batches, dispatches, the objective): if it differs, a ratio of times says little.
+Two processes stay up, one for each checkout, each with the interpreter of its ``.venv``. They run a case alternately,
+and the ratio of two neighbouring runs counts. So what else the machine does meanwhile slows both sides alike. The place
+of a process in memory changes the speed of a loop by up to a fifth, so several fresh pairs of processes are measured.
+Printed are the median of the pairs' medians, the least and the greatest of them, and what is asked for. Both sides say
+what work they did (batches, dispatches, the objective): if it differs, a ratio of times says little.
 
 The other checkout needs a ``.venv`` with its own package, for example:
 

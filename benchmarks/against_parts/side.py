@@ -40,7 +40,13 @@ class NotThereError(Exception):
 def case(name: str) -> Run:
     """The case called ``kind/rest``, with everything made ahead that is not its subject."""
     kind, _, rest = name.partition("/")
-    make = {"simulate": simulated, "lent": lent, "published": published, "decisions": decided, "plan": planned}
+    make = {
+        "simulate": simulated,
+        "lent": lent,
+        "published": published,
+        "decisions": decided,
+        "plan": planned,
+    }
     return make[kind](rest)
 
 
