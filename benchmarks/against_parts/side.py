@@ -102,7 +102,7 @@ def published(rest: str) -> Run:
 
     policy, load = rest.split("/")
     table = bench.two_stages(batch=1)
-    chunks = list(bench.renewal_chunks(float(load) * 8_000.0, 10.0, np.random.default_rng(7)))
+    chunks = list(bench.renewal_chunks(float(load) * 8_000.0, 60.0, np.random.default_rng(7)))
     return lambda: float(bench.tally(table, table.worker_host, chunks, policy=policy).batches)
 
 

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.graph.reading.onnx_reader import read_onnx
-from penstock.plan.documents.checker import _weight_bytes
+from penstock.plan.documents.rules.memory_rules import weight_bytes
 from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
 from penstock.plan.no_pipeline import NoPlanError
 from penstock.plan.planners.pool_planner import PoolPlanner
@@ -45,7 +45,7 @@ def tied() -> Profile:
 )
 def test_a_worker_loads_each_weight_once(start: int, stop: int, megabytes: int) -> None:
     assert tied().parameter_bytes(start, stop) == megabytes * MB
-    assert _weight_bytes(tied(), start, stop) == megabytes * MB
+    assert weight_bytes(tied(), start, stop) == megabytes * MB
 
 
 def test_the_profile_finds_them_and_keeps_them(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_only_errors_that_last_end_a_worker() -> None:
 
 @pytest.fixture
 def watch(driver: FakeNvml, plan: Path, tmp_path: Path) -> Iterator[DeviceWatch]:
-    """Closed before the fake driver goes: else its session ends in another test, and asks a driver that is not there."""
+    """Closed before the fake driver goes: else its session ends in another test and asks a driver that is gone."""
     with closing(DeviceWatch(spec_of(plan, tmp_path / "run"))) as made:
         yield made
 

@@ -19,6 +19,7 @@ from penstock.graph.model_graph import ModelGraph
 from penstock.graph.reading.onnx_reader import OnnxModel, read_onnx
 from penstock.graph.reading.options import AS_IT_IS, ReadOptions
 from penstock.partition.prepartition import prepartition
+from penstock.profile import DEFAULT_BLOCKS
 from penstock.profile.build import boundaries_of, build_profile, merge_classes
 from penstock.profile.cutting import Cut
 from penstock.profile.measuring.class_check import check_known_class
@@ -26,7 +27,8 @@ from penstock.profile.measuring.independence import check_independence
 from penstock.profile.measuring.inputs import Arrays, read_samples
 from penstock.profile.measuring.measure import Measurement
 from penstock.profile.prediction.device_catalogue import CPU_CORE, DeviceSpec, device_spec
-from penstock.profile.prediction.predict import predict, predict_operators
+from penstock.profile.prediction.predict import predict as predict_tables
+from penstock.profile.prediction.predict import predict_operators
 from penstock.profile.segments.measure_cut import CutMeter, cut_beside, cut_note
 from penstock.profile.steadiness import remarks
 from penstock.profile.store import PROFILE_FILES, load_profile, save_profile
@@ -34,39 +36,54 @@ from penstock.profile.table import Profile
 from penstock.progress import CancelToken, Watcher, collected, tell, watched
 from penstock.runtime.settings import MEASURED_BATCHES, RuntimeSettings
 
-DEFAULT_BLOCKS = 10
 DEFAULT_MAX_BATCH = 4
 
 CPU_SETTINGS = RuntimeSettings()
 
 
-def make_profile(
-    model: Path,
+def profile_model(
+    model: str | Path,
+    output: str | Path,
     *,
-    device_class: str | None,
-    as_emulated: bool = False,
-    predicted: tuple[str, ...],
-    calibrate_from: tuple[Path, ...] = (),
-    beside: tuple[Path, ...] = (),
-    mps: bool = False,
+    device_class: str | None = None,
+    predict: Sequence[str] = (),
+    calibrate_from: Sequence[Path] = (),
+    beside: Sequence[Path] = (),
+    blocks: int | None = None,
+    boundaries: Sequence[int] | None = None,
+    max_batch: int | None = None,
+    shares: Sequence[int] = (1,),
+    threads: int = 1,
+    seconds: float = 60.0,
     budget_minutes: float | None = None,
-    output: Path,
-    blocks: int | None,
-    boundaries: tuple[int, ...] | None,
-    max_batch: int | None,
-    shares: tuple[int, ...],
-    threads: int,
-    seconds: float,
-    seed: int,
-    merge: bool,
-    force: bool,
-    settings: RuntimeSettings = CPU_SETTINGS,
-    is_runtime_chosen: bool = False,
+    seed: int = 0,
+    settings: RuntimeSettings | None = None,
+    mps: bool = False,
     reading: ReadOptions = AS_IT_IS,
     sample: Path | None = None,
+    as_emulated: bool = False,
+    merge: bool = False,
+    force: bool = False,
+    progress: Watcher | None = None,
+    cancel: CancelToken | None = None,
 ) -> ProfileResult:
-    """Measure or predict as :func:`profile_model` says, and write the profile. ``settings``: what runs the model."""
-    _check_classes(device_class, predicted, as_emulated, settings)
+    """Measure the ONNX file ``model`` block by block, or predict it, and write the profile folder ``output``.
+
+    ``device_class`` names this machine and measures on it for about ``seconds``; each class in ``predict`` is estimated
+    by a roofline. ``blocks``: how many (by default up to ten), or ``boundaries`` in operators, from 0 to their number.
+    ``max_batch``: batches 1 to this (default: 4; on a GPU 64, as far as larger ones help). ``shares``: n copies at
+    once. ``settings``: the runtime and the device (default: onnxruntime on the CPU). ``reading``: lengths of free axes
+    and values of inputs that the file leaves open.
+    ``sample``: a file of real inputs (.npz) to measure with. ``calibrate_from``: measured profiles that the roofline is
+    fitted to. ``beside``: profiles of models that will share the device, for which this one is also cut. ``mps``: run
+    shares under NVIDIA's multi-process service. ``budget_minutes``: for all of it, in place of ``seconds``.
+    ``merge`` keeps the blocks and the other classes of the profile in ``output``; ``force`` replaces it.
+
+    Raises :class:`penstock.errors.BadInputError` for a value out of range and a file that cannot be read. If the work
+    is stopped, what was measured is kept beside ``output``, and the same call continues it.
+    """
+    path, folder, asked = Path(model), Path(output), settings or CPU_SETTINGS
+    _check_classes(device_class, predict, as_emulated, asked)
     if merge and (blocks is not None or boundaries is not None):
         raise BadInputError(
             "--merge keeps the blocks of the profile: leave out --blocks and --boundaries, or leave out --merge."
@@ -74,69 +91,55 @@ def make_profile(
     if blocks is not None and boundaries is not None:
         raise BadInputError("--boundaries gives the blocks already: leave out --blocks.")
     shortest_us = _shortest_us(beside, device_class, shares)
-    if device_class is None and (mps or budget_minutes is not None or is_runtime_chosen):
+    if device_class is None and (mps or budget_minutes is not None or settings is not None):
         raise BadInputError(
             "nothing is to be measured: leave out the options of the runtime, or add --device-class NAME."
         )
-    if shortest_us is not None and settings != RuntimeSettings() and settings.kind != "torch":
+    if shortest_us is not None and asked != RuntimeSettings() and asked.kind != "torch":
         raise BadInputError(
             "--beside measures cuts with what runs models by turns: onnxruntime on the CPU, or --executor torch. "
             "Choose one of these, or leave out --beside."
         )
-    kept = load_profile(output) if merge else None
-    specs = [device_spec(name) for name in dict.fromkeys(predicted)]
-    efficiencies = efficiency_table(calibrate_from)
-    wanted = max_batch or default_max_batch(device_class is not None, settings)
-    onnx_model, samples, most = _open_model(model, _reading_of(reading, kept), sample, seed, wanted)
-    if boundaries is not None:
-        _check_boundaries(boundaries, len(onnx_model.graph.operators))
-    elif kept is None:
-        boundaries = _choose_boundaries(onnx_model.graph, specs, device_class is not None, blocks)
-    else:
-        boundaries = boundaries_of(kept, len(onnx_model.graph.operators))
-    task = None
-    if device_class is not None:
-        task = Task(
+    with watched(progress, cancel), collected() as texts:
+        kept = load_profile(folder) if merge else None
+        specs = [device_spec(name) for name in dict.fromkeys(predict)]
+        efficiencies = efficiency_table(tuple(calibrate_from))
+        wanted = max_batch or default_max_batch(device_class is not None, asked)
+        onnx_model, samples, most = _open_model(path, _reading_of(reading, kept), sample, seed, wanted)
+        chosen = _boundaries(onnx_model.graph, boundaries, kept, specs, device_class is not None, blocks)
+        task = None
+        if device_class is not None:
+            task = Task(
+                onnx_model, chosen, device_class, asked, most, shares, threads, seed, mps, folder, samples
+            )
+        # A profile that an incomplete run left belongs to this command.
+        goes_on = task is not None and task.is_begun()
+        if not (merge or goes_on):
+            refuse_overwrite(folder, force, PROFILE_FILES)
+        measured: dict[str, Measurement] = {}
+        cuts: dict[str, Cut] = {}
+        if task is not None:
+            limit_s = seconds if budget_minutes is None else budget_minutes * 60
+            measured[task.device_class] = run_task(task, limit_s, force=force)
+            if shortest_us is not None:
+                with _cut_meter(onnx_model, chosen, asked, seconds / 4, threads, seed) as meter:
+                    kept_cut, tried = cut_beside(measured[task.device_class], shortest_us, meter)
+                tell(cut_note(kept_cut, tried))
+                cuts = {} if kept_cut is None else {task.device_class: kept_cut}
+        tables = predict_tables(onnx_model.graph, chosen, specs, most, tuple(shares), efficiencies)
+        tell_guesses(onnx_model, specs, efficiencies)
+        profile = build_profile(
             onnx_model,
-            boundaries,
-            device_class,
-            settings,
-            most,
-            shares,
-            threads,
-            seed,
-            mps,
-            output,
-            samples,
+            chosen,
+            measured=measured,
+            predicted=tables,
+            efficiencies=efficiencies.source,
+            cuts=cuts,
         )
-    # A profile that an incomplete run left belongs to this command.
-    goes_on = task is not None and task.is_begun()
-    if not (merge or goes_on):
-        refuse_overwrite(output, force, PROFILE_FILES)
-    measured: dict[str, Measurement] = {}
-    cuts: dict[str, Cut] = {}
-    if task is not None:
-        limit_s = seconds if budget_minutes is None else budget_minutes * 60
-        measured[task.device_class] = run_task(task, limit_s, force=force)
-        if shortest_us is not None:
-            with _cut_meter(onnx_model, boundaries, settings, seconds / 4, threads, seed) as meter:
-                kept_cut, tried = cut_beside(measured[task.device_class], shortest_us, meter)
-            tell(cut_note(kept_cut, tried))
-            cuts = {} if kept_cut is None else {task.device_class: kept_cut}
-    tables = predict(onnx_model.graph, boundaries, specs, most, shares, efficiencies)
-    tell_guesses(onnx_model, specs, efficiencies)
-    profile = build_profile(
-        onnx_model,
-        boundaries,
-        measured=measured,
-        predicted=tables,
-        efficiencies=efficiencies.source,
-        cuts=cuts,
-    )
-    if kept is not None:
-        profile = merge_classes(kept, profile)
-    save_profile(profile, output, force=force or merge or goes_on)
-    return ProfileResult(profile, output, tuple(remarks(profile, measured)))
+        if kept is not None:
+            profile = merge_classes(kept, profile)
+        save_profile(profile, folder, force=force or merge or goes_on)
+    return ProfileResult(profile, folder, (*texts, *remarks(profile, measured)))
 
 
 def _cut_meter(
@@ -188,7 +191,7 @@ def _open_model(
 
 
 def _check_classes(
-    device_class: str | None, predicted: tuple[str, ...], as_emulated: bool, settings: RuntimeSettings
+    device_class: str | None, predicted: Sequence[str], as_emulated: bool, settings: RuntimeSettings
 ) -> None:
     if device_class is None and not predicted:
         raise BadInputError(
@@ -205,7 +208,7 @@ def _check_classes(
         check_known_class(device_class, settings)
 
 
-def _shortest_us(beside: tuple[Path, ...], device_class: str | None, shares: tuple[int, ...]) -> int | None:
+def _shortest_us(beside: Sequence[Path], device_class: str | None, shares: Sequence[int]) -> int | None:
     """The time of the shortest of the profiles ``beside`` on ``device_class``. None if there are none."""
     if not beside:
         return None
@@ -226,13 +229,30 @@ def _shortest_us(beside: tuple[Path, ...], device_class: str | None, shares: tup
     return min(times_us)
 
 
-def _check_boundaries(boundaries: tuple[int, ...], n_operators: int) -> None:
+def _check_boundaries(boundaries: Sequence[int], n_operators: int) -> None:
     ascends = all(start < stop for start, stop in pairwise(boundaries))
     if len(boundaries) < 2 or boundaries[0] != 0 or boundaries[-1] != n_operators or not ascends:
         raise BadInputError(
             f"boundaries (={list(boundaries)}) must ascend from 0 to {n_operators}, the number of operators. "
             f"Correct --boundaries."
         )
+
+
+def _boundaries(
+    graph: ModelGraph,
+    asked: Sequence[int] | None,
+    kept: Profile | None,
+    specs: list[DeviceSpec],
+    on_this_machine: bool,
+    blocks: int | None,
+) -> tuple[int, ...]:
+    """Boundaries of the blocks: those asked for, those of the profile that is kept, or chosen ones."""
+    if asked is not None:
+        _check_boundaries(asked, len(graph.operators))
+        return tuple(asked)
+    if kept is not None:
+        return boundaries_of(kept, len(graph.operators))
+    return _choose_boundaries(graph, specs, on_this_machine, blocks)
 
 
 def _choose_boundaries(
@@ -260,59 +280,3 @@ def _choose_boundaries(
             return found
     tell(f"one block: {reason}")
     return (0, len(graph.operators))
-
-
-def profile_model(
-    model: str | Path,
-    output: str | Path,
-    *,
-    device_class: str | None = None,
-    predict: Sequence[str] = (),
-    blocks: int | None = None,
-    boundaries: Sequence[int] | None = None,
-    max_batch: int | None = None,
-    shares: Sequence[int] = (1,),
-    threads: int = 1,
-    seconds: float = 60.0,
-    seed: int = 0,
-    settings: RuntimeSettings | None = None,
-    reading: ReadOptions = AS_IT_IS,
-    as_emulated: bool = False,
-    merge: bool = False,
-    force: bool = False,
-    progress: Watcher | None = None,
-    cancel: CancelToken | None = None,
-) -> ProfileResult:
-    """Measure the ONNX file ``model`` block by block, or predict it, and write the profile folder ``output``.
-
-    ``device_class`` names this machine and measures on it for about ``seconds``; each class in ``predict`` is estimated
-    by a roofline. ``blocks``: how many (by default up to ten), or ``boundaries`` in operators, from 0 to their number.
-    ``max_batch``: batches 1 to this (default: 4; on a GPU 64, as far as larger ones help). ``shares``: n copies at
-    once. ``settings``: the runtime and the device (default: onnxruntime on the CPU). ``reading``: lengths of free axes
-    and values of inputs that the file leaves open.
-    ``merge`` keeps the blocks and the other classes of the profile in ``output``; ``force`` replaces it.
-
-    Raises :class:`penstock.errors.BadInputError` for a value out of range and a file that cannot be read. If the work
-    is stopped, what was measured is kept beside ``output``, and the same call continues it.
-    """
-    with watched(progress, cancel), collected() as texts:
-        result = make_profile(
-            Path(model),
-            device_class=device_class,
-            as_emulated=as_emulated,
-            predicted=tuple(predict),
-            output=Path(output),
-            blocks=blocks,
-            boundaries=None if boundaries is None else tuple(boundaries),
-            max_batch=max_batch,
-            shares=tuple(shares),
-            threads=threads,
-            seconds=seconds,
-            seed=seed,
-            merge=merge,
-            force=force,
-            settings=settings or CPU_SETTINGS,
-            is_runtime_chosen=settings is not None,
-            reading=reading,
-        )
-    return replace(result, warnings=(*texts, *result.warnings))

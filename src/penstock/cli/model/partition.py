@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from penstock.cli.common.numbers import FiniteRange, Share
 from penstock.cli.common.output import force_option, json_option
 from penstock.cli.model.reading import reading_options
-
-if TYPE_CHECKING:
-    from penstock.graph.reading.options import ReadOptions
 
 
 def _class_counts(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
@@ -64,22 +61,7 @@ def _class_counts(ctx: click.Context, parameter: click.Parameter, texts: tuple[s
 @reading_options
 @force_option
 @json_option
-def command(
-    graph: Path,
-    k: int | None,
-    until_gap: float,
-    time_limit: float,
-    bandwidth_gbps: float,
-    device_class: str | None,
-    class_costs: dict[str, int],
-    memory_gb: float | None,
-    svg: Path | None,
-    write_onnx: Path | None,
-    seed: int,
-    force: bool,
-    as_json: bool,
-    reading: ReadOptions,
-) -> None:
+def command(graph: Path, **asked: Any) -> None:
     """Split GRAPH into at most K stages so that the slowest stage is as fast as possible.
 
     GRAPH is an ONNX file, a profile folder, a placement graph (.json) or a pipedream graph (text). A stage costs
@@ -93,19 +75,4 @@ def command(
     """
     from penstock.cli.model.splitting import split_graph
 
-    split_graph(
-        graph,
-        k=k,
-        until_gap=until_gap,
-        time_limit=time_limit,
-        bandwidth_gbps=bandwidth_gbps,
-        device_class=device_class,
-        class_costs=class_costs,
-        memory_gb=memory_gb,
-        svg=svg,
-        write_onnx=write_onnx,
-        seed=seed,
-        force=force,
-        as_json=as_json,
-        reading=reading,
-    )
+    split_graph(graph, **asked)

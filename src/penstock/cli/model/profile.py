@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli.common.numbers import FiniteRange
 from penstock.cli.common.output import force_option, json_option, note, print_result
 from penstock.cli.model.reading import reading_options
-from penstock.cli.model.runtime_choice import runtime_options, settings_of
+from penstock.cli.model.runtime_choice import runtime_options
 from penstock.errors import BadInputError
+from penstock.profile import DEFAULT_BLOCKS
 from penstock.profile.prediction.device_catalogue import CATALOGUE
 from penstock.progress import told
 
 if TYPE_CHECKING:
     from penstock.graph.reading.options import ReadOptions
-
-DEFAULT_BLOCKS = 10
 
 MOST_BATCH = 1024
 """A profile has a row for each block and batch: more would be a mistake, and megabytes of it."""
@@ -45,7 +44,6 @@ def _boundaries(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--device-class", help="Measure on this machine, and use this name for its class.")
 @click.option(
     "--predict",
-    "predicted",
     multiple=True,
     metavar="CLASS",
     help=f"Estimate for this class by a roofline (repeatable): {', '.join(CATALOGUE)}.",
@@ -114,31 +112,7 @@ def _boundaries(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--merge", is_flag=True, help="Keep the blocks and the other classes of the profile in -o.")
 @force_option
 @json_option
-def command(
-    model: Path,
-    device_class: str | None,
-    as_emulated: bool,
-    predicted: tuple[str, ...],
-    compared: Path | None,
-    calibrate_from: tuple[Path, ...],
-    output: Path | None,
-    blocks: int | None,
-    boundaries: tuple[int, ...] | None,
-    max_batch: int | None,
-    shares: tuple[int, ...],
-    threads: int,
-    seconds: float,
-    seed: int,
-    beside: tuple[Path, ...],
-    mps: bool,
-    budget_minutes: float | None,
-    merge: bool,
-    force: bool,
-    as_json: bool,
-    reading: ReadOptions,
-    sample: Path | None,
-    **runtime: str | None,
-) -> None:
+def command(model: Path, output: Path | None, compared: Path | None, as_json: bool, **asked: Any) -> None:
     """Measure how long each block of the ONNX file MODEL takes, on one or more device classes.
 
     Blocks are chosen so that few bytes cross between them and all take about the same share of the time. Every
@@ -168,37 +142,15 @@ def command(
       penstock profile resnet18.onnx --predict H100 --calibrate-from profiles/resnet18 -o profiles/resnet18-h100
     """
     if compared is not None:
-        _compare(model, compared, calibrate_from, as_json, reading, device_class or predicted or output)
+        would_write = asked["device_class"] or asked["predict"] or output
+        _compare(model, compared, asked["calibrate_from"], as_json, asked["reading"], would_write)
         return
     if output is None:
         raise BadInputError("no folder to write to: give -o DIR, or --compare MEASURED to write nothing.")
-    from penstock.api.profiling import make_profile
+    from penstock.api.profiling import profile_model
 
     with told(note):
-        made = make_profile(
-            model,
-            device_class=device_class,
-            as_emulated=as_emulated,
-            predicted=predicted,
-            calibrate_from=calibrate_from,
-            beside=beside,
-            mps=mps,
-            budget_minutes=budget_minutes,
-            output=output,
-            blocks=blocks,
-            boundaries=boundaries,
-            max_batch=max_batch,
-            shares=shares,
-            threads=threads,
-            seconds=seconds,
-            seed=seed,
-            merge=merge,
-            force=force,
-            settings=settings_of(runtime),
-            is_runtime_chosen=any(runtime.values()),
-            reading=reading,
-            sample=sample,
-        )
+        made = profile_model(model, output, **asked)
     print_result(made, as_json)
     if not as_json:
         note(f"Profile written to {output}. {made.profile.provenance.note}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -15,7 +16,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def runtime_options(command: Command) -> Command:
-    """``--executor``, ``--device``, ``--precision``, ``--mode``, ``--provider``, ``--mps``, ``--budget-minutes``."""
+    """``--executor``, ``--device``, ``--precision``, ``--mode``, ``--provider``, ``--mps``, ``--budget-minutes``.
+
+    The command gets the first five as ``settings``: None if none of them is given.
+    """
+
+    @wraps(command)
+    def with_settings(*args: Any, **options: Any) -> Any:
+        chosen = {name: options.pop(name) for name in ("executor", "device", "precision", "mode", "provider")}
+        return command(*args, settings=settings_of(chosen) if any(chosen.values()) else None, **options)
+
+    made: Any = with_settings
     for option in reversed(
         (
             click.option(
@@ -45,8 +56,8 @@ def runtime_options(command: Command) -> Command:
             ),
         )
     ):
-        command = option(command)
-    return command
+        made = option(made)
+    return made  # type: ignore[no-any-return]
 
 
 def settings_of(options: Mapping[str, Any]) -> RuntimeSettings:

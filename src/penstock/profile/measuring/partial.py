@@ -100,9 +100,8 @@ class PartialResults:
         runs = {f"runs_{index}": one for index, one in enumerate(column.runs_ns)}
         path = self._path(share, batch)
         beside = path.with_suffix(".new.npz")
-        np.savez(
-            beside, allow_pickle=False, memory_bytes=column.memory_bytes, copies_us=column.copies_us, **runs
-        )
+        # Without allow_pickle: numpy before 2.2 would keep it as one more array.
+        np.savez(beside, memory_bytes=column.memory_bytes, copies_us=column.copies_us, **runs)
         beside.replace(path)  # an interrupted run leaves no half file under the name
 
     @property

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from penstock.plan.documents.plan import ModelPlan, Plan, ScheduledShare, StagePlan
+from penstock.plan.documents.rules.tolerance import RELATIVE_TOLERANCE, differs
 from penstock.plan.documents.scenario import ServedModel
 from penstock.profile.table import Profile
 
-TOLERANCE = 1e-6
 MOST_SEGMENTS = 8
 
 
@@ -47,7 +47,7 @@ def _check_model(model: ModelPlan, served: ServedModel, plan: Plan, profile: Pro
     if model.margin_us or served.margin_us:
         yield f"{where}: margin_us {model.margin_us}, a scheduled plan has none (slo_margin_us: 0 in its scenario)"
     total = sum(pipeline.rate_rps for pipeline in model.pipelines)
-    if abs(model.rate_rps - total) > TOLERANCE * total:
+    if differs(model.rate_rps, total):
         yield f"{where}: rate_rps {model.rate_rps}, its pipelines sum to {total}"
     for p, pipeline in enumerate(model.pipelines):
         stage = pipeline.stages[0]
@@ -91,7 +91,7 @@ def _check_time(plan: Plan) -> Iterator[str]:
     for name, busy in busy_us.items():
         if len(devices[name]) > 1:
             yield f"{name}: models have {sorted(devices[name])} workers, but all models are on every device"
-        elif busy > max(devices[name]) * 1e6 * (1 + TOLERANCE):
+        elif busy > max(devices[name]) * 1e6 * (1 + RELATIVE_TOLERANCE):
             yield f"{name}: the rates need {busy / 1e6:.3f} devices, the plan has {max(devices[name])}"
 
 

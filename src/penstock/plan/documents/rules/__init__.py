@@ -1,0 +1,1 @@
+"""The rules that a plan must keep, by subject. :mod:`penstock.plan.documents.checker` asks all of them."""

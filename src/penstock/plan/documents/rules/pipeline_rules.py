@@ -1,0 +1,120 @@
+"""Rules of a pipeline: its stages cover the model, take as long as they say, and keep the SLO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from penstock.plan.documents.plan import PipelinePlan, StagePlan
+from penstock.plan.documents.rules.tolerance import differs
+from penstock.plan.documents.scenario import Scenario
+from penstock.profile.table import Profile
+
+LATENCY_TOLERANCE_US = 1.0
+"""Times are whole microseconds. So an SLO or a margin may be one too small by rounding."""
+
+
+def check_pipeline(
+    where: str,
+    pipeline: PipelinePlan,
+    scenario: Scenario,
+    profile: Profile,
+    limit_us: int,
+    estimate: float | None,
+) -> Iterator[str]:
+    """Its stages exist, and its times and rate follow from the profile. ``estimate``: what arrives, for gathering."""
+    faults = list(_check_shape(where, pipeline, scenario, profile))
+    yield from faults
+    if faults:  # nothing below can be computed for a pipeline that does not exist
+        return
+    batch = pipeline.stages[0].batch
+    samples = [_sample_us(pipeline.stages, s, scenario, profile) for s in range(len(pipeline.stages))]
+    gather_us = 0.0
+    if batch > 1 and estimate is None:
+        yield f"{where}: batch {batch} without an estimated_rps, so its gathering time is unknown"
+    elif batch > 1 and estimate is not None:
+        gather_us = scenario.planner.batch_build_factor * 1e6 * (batch - 1) / estimate
+    latency_us = gather_us
+    for s, stage in enumerate(pipeline.stages):
+        inference_us = _inference_us(stage, profile)
+        latency_us += inference_us + batch * samples[s]
+        yield from _check_stage(f"{where}, stage {s}", stage, inference_us, samples, s, scenario)
+    if latency_us > limit_us + LATENCY_TOLERANCE_US:
+        yield (
+            f"{where}: takes {latency_us:.1f} us (inference, transfer, gathering), the SLO less its margin "
+            f"is {limit_us} us"
+        )
+    slowest = min(stage.rate_rps for stage in pipeline.stages)
+    if differs(pipeline.rate_rps, slowest):
+        yield f"{where}: rate_rps {pipeline.rate_rps}, its slowest stage has {slowest}"
+
+
+def _check_shape(where: str, pipeline: PipelinePlan, scenario: Scenario, profile: Profile) -> Iterator[str]:
+    """The stages exist: they cover all blocks in order, on known classes, shares and batches."""
+    end = 0
+    if len(pipeline.stages) > scenario.planner.max_stages:
+        yield (
+            f"{where}: {len(pipeline.stages)} stages, the scenario allows {scenario.planner.max_stages} "
+            f"(planner.max_stages)"
+        )
+    for s, stage in enumerate(pipeline.stages):
+        start, stop = stage.blocks
+        if start != end or stop <= start:
+            yield (
+                f"{where}, stage {s}: blocks [{start}, {stop}), but the stage must start at {end} and "
+                f"not be empty"
+            )
+        end = stop
+        spec = scenario.cluster.device_classes.get(stage.device_class)
+        table = profile.tables.get((stage.device_class, stage.share))
+        if spec is None:
+            yield f"{where}, stage {s}: device class {stage.device_class!r} is not in the cluster"
+        elif stage.share > spec.max_share:
+            yield f"{where}, stage {s}: share {stage.share}, {stage.device_class} allows {spec.max_share}"
+        elif table is None:
+            yield f"{where}, stage {s}: the profile has no {stage.device_class} at share {stage.share}"
+        elif stage.batch > table.max_batch:
+            yield f"{where}, stage {s}: batch {stage.batch}, the profile ends at {table.max_batch}"
+        if stage.batch != pipeline.stages[0].batch:
+            yield f"{where}, stage {s}: batch {stage.batch}, the first stage has {pipeline.stages[0].batch}"
+    if end != len(profile.blocks):
+        yield f"{where}: ends at block {end}, the model has {len(profile.blocks)} blocks"
+
+
+def _check_stage(
+    where: str,
+    stage: StagePlan,
+    inference_us: int,
+    samples: Sequence[float],
+    s: int,
+    scenario: Scenario,
+) -> Iterator[str]:
+    if stage.inference_us != inference_us:
+        yield f"{where}: inference_us {stage.inference_us}, the profile says {inference_us}"
+    moving_us = math.ceil(stage.batch * samples[s] - 1e-6)
+    if stage.transfer_us != moving_us:
+        yield f"{where}: transfer_us {stage.transfer_us}, the profile and bandwidth say {moving_us}"
+    worker_rps = stage.batch * 1e6 / inference_us
+    spec = scenario.cluster.device_classes[stage.device_class]
+    neighbours = max(min(spec.per_host, spec.count), 1) * stage.share
+    for sample_us in (samples[s], samples[s - 1] if s else 0.0):
+        if sample_us > 0:
+            worker_rps = min(worker_rps, 1e6 / sample_us / neighbours)
+    if differs(stage.rate_rps, stage.workers * worker_rps):
+        true = stage.workers * worker_rps
+        yield f"{where}: rate_rps {stage.rate_rps}, {stage.workers} workers sustain {true}"
+
+
+def _inference_us(stage: StagePlan, profile: Profile) -> int:
+    table = profile.tables[stage.device_class, stage.share]
+    total = sum(int(table.latency_us[block, stage.batch - 1]) for block in range(*stage.blocks))
+    return max(total, 1)
+
+
+def _sample_us(stages: Sequence[StagePlan], s: int, scenario: Scenario, profile: Profile) -> float:
+    """Time to move one sample from stage ``s`` to the next stage. 0 after the last."""
+    if s + 1 == len(stages):
+        return 0.0
+    ends = [scenario.cluster.device_classes[stages[k].device_class] for k in (s, s + 1)]
+    gbps = min(end.bandwidth_gbps or scenario.cluster.bandwidth_gbps for end in ends)
+    return profile.boundary_bytes[stages[s].blocks[1]] * 8 / (gbps * 1e9) * 1e6
