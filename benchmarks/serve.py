@@ -6,7 +6,7 @@
 
 Overhead: a model that takes a microsecond, against a bare echo of the same HTTP server, for two sizes of body, in
 rounds that take turns; the least of the rounds counts. With others on the machine, wall times say little: look at the
-differences.
+differences. ResNet-18: all servers are up and take turns too; medians of the rounds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     if asked.peers:
         asked.environments.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            peers = resnet.measure(Path(folder), asked.environments, asked.only, asked.seconds)
+            peers = resnet.measure(Path(folder), asked.environments, asked.only, asked.seconds, asked.rounds)
         show("ResNet-18, one worker with one thread; concurrency 1 unless said otherwise", peers)
 
 

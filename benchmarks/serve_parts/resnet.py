@@ -1,93 +1,123 @@
 """ResNet-18 on this machine: ours, a bare call of onnxruntime, and other servers in environments of their own.
 
 Every server runs the same file on one thread of onnxruntime in one worker, and gets the same input in the form that it
-reads fastest over HTTP. Environments are made once in ``--environments`` and kept. One that cannot be made, or whose
-server does not start, is left out with the reason.
+reads fastest over HTTP. All of them are up at the same time, and take turns in short rounds: whatever else runs on the
+machine then disturbs all alike. Environments are made once in ``--environments`` and kept. A server whose environment
+cannot be made, or that does not start, is left out with the reason.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import onnxruntime
 
 from penstock.serve.local_server import LocalServer
 from penstock.serve.protocol.infer import HEADER_LENGTH, InferRequest, Tensor, encode_request
-from serve_parts.overhead import free_port, wait_for
+from serve_parts.overhead import free_port
+from serve_parts.peer_servers import environment, started, version_of
 from serve_parts.thin_client import Figures, closed_loop, one_by_one, post
 
-PEERS = Path(__file__).parent / "peers"
 SHAPE = (1, 3, 224, 224)
 CONCURRENCY = 8
-INSTALL_S = 600.0
-START_S = 120.0
+BARE, OURS = "onnxruntime, a bare call", "Penstock"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server: what to install, its script, and the request for it."""
+    """A server: what to install, its package, its script, and the request for it."""
 
     name: str
-    requires: tuple[str, ...]
+    requires: str
+    package: str
     script: str
-    request: Callable[[np.ndarray], bytes]
+    request: Callable[[np.ndarray, str], bytes]
 
 
-def v2_binary(array: np.ndarray, model: str = "resnet18", name: str = "input") -> bytes:
+def v2_binary(array: np.ndarray, name: str) -> bytes:
     """The Open Inference Protocol with a raw tensor."""
     message = encode_request(InferRequest((Tensor(name, "FP32", array),), binary_default=True))
-    return post(f"/v2/models/{model}/infer", message.body(), {HEADER_LENGTH: str(message.header_length)})
+    return post("/v2/models/resnet18/infer", message.body(), {HEADER_LENGTH: str(message.header_length)})
 
 
-def v2_base64(array: np.ndarray) -> bytes:
+def v2_base64(array: np.ndarray, name: str) -> bytes:
     """The protocol's JSON with one string."""
     text = base64.b64encode(array.tobytes()).decode()
-    one = {"name": "input", "shape": [1], "datatype": "BYTES", "data": [text]}
+    one = {"name": name, "shape": [1], "datatype": "BYTES", "data": [text]}
     return post("/v2/models/resnet18/infer", json.dumps({"inputs": [one]}).encode(), JSON)
 
 
-def json_base64(array: np.ndarray) -> bytes:
+def json_base64(array: np.ndarray, name: str) -> bytes:
     """JSON of LitServe's kind."""
     return post("/predict", json.dumps({"data": base64.b64encode(array.tobytes()).decode()}).encode(), JSON)
 
 
+def raw(array: np.ndarray, name: str) -> bytes:
+    """The bytes of the tensor."""
+    return post("/", array.tobytes())
+
+
 JSON = {"Content-Type": "application/json"}
-RUNTIME = "onnxruntime"
-ALL = (
-    Peer("LitServe", ("litserve", RUNTIME), "litserve_server.py", json_base64),
-    Peer("MLServer", ("mlserver", RUNTIME), "mlserver_server.py", v2_base64),
-    Peer("Triton (pytriton)", ("nvidia-pytriton", RUNTIME), "triton_server.py", v2_binary),
-    Peer("Ray Serve", ("ray[serve]", RUNTIME), "ray_server.py", lambda array: post("/", array.tobytes())),
+PEERS = (
+    Peer("Triton", "nvidia-pytriton", "nvidia-pytriton", "triton_server.py", v2_binary),
+    Peer("MLServer", "mlserver", "mlserver", "mlserver_server.py", v2_base64),
+    Peer("LitServe", "litserve", "litserve", "litserve_server.py", json_base64),
+    Peer("Ray Serve", "ray[serve]", "ray", "ray_server.py", raw),
 )
+Turn = Callable[[float], tuple[Figures, Figures]]
+"""From seconds to the figures of one request at a time, and of several."""
 
 
-def measure(folder: Path, environments: Path, names: list[str], seconds: float) -> list[dict[str, object]]:
-    """A row for each server, ours first."""
+def measure(
+    folder: Path, environments: Path, names: list[str], seconds: float, rounds: int
+) -> list[dict[str, object]]:
+    """A row for each server, ours first: medians of ``rounds``."""
     model = folder / "resnet18.onnx"
     penstock("zoo", "resnet18", "-o", model, "--force")
     array = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    rows = [_bare(model, array, seconds), _ours(folder, model, array, seconds)]
-    for peer in ALL:
-        if names and not any(name.lower() in peer.name.lower() for name in names):
-            continue
-        try:
-            rows.append(_peer(peer, model, environments, array, seconds))
-        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-            rows.append({"server": peer.name, "left out": str(error)[-300:]})
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    return rows
+    rows: list[dict[str, object]] = []
+    with ExitStack() as at_end:
+        session = opened(model)
+        name = session.get_inputs()[0].name
+        turns: dict[str, Turn] = {BARE: lambda seconds: _bare(session, {name: array}, seconds)}
+        url = at_end.enter_context(served(folder, model))
+        turns[OURS] = _turn(urlsplit(url).port or 0, v2_binary(array, name))
+        for peer in PEERS:
+            if names and not any(one.lower() in peer.name.lower() for one in names):
+                continue
+            try:
+                python = environment(peer.package, (peer.requires, "onnxruntime"), environments)
+                port, request = free_port(), peer.request(array, name)
+                log = environments / f"{peer.package}.log"
+                at_end.enter_context(started(python, peer.script, (model, port), port, log, request))
+                turns[f"{peer.name} {version_of(python, peer.package)}"] = _turn(port, request)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                rows.append({"server": peer.name, "left out": str(error)[-300:]})
+        for turn in turns.values():
+            turn(min(seconds, 1.0))  # warm-up
+        taken: dict[str, list[tuple[Figures, Figures]]] = {server: [] for server in turns}
+        for number in range(rounds):
+            for server, turn in turns.items():
+                taken[server].append(turn(seconds))
+            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return [_row(server, own, taken[OURS]) for server, own in taken.items()] + rows
+
+
+def opened(model: Path) -> onnxruntime.InferenceSession:
+    """A session with one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options)
 
 
 def penstock(*arguments: object) -> None:
@@ -96,130 +126,56 @@ def penstock(*arguments: object) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _row(name: str, alone: Figures, together: Figures) -> dict[str, object]:
+def _row(
+    server: str, own: list[tuple[Figures, Figures]], ours: list[tuple[Figures, Figures]]
+) -> dict[str, object]:
+    """Medians over the rounds; ``rate of ours``: the median of the ratios within each round."""
+    alone, together = zip(*own, strict=True)
+    ratios = [mine.rps / max(theirs.rps, 1e-9) for (_, mine), (_, theirs) in zip(own, ours, strict=True)]
     return {
-        "server": name,
-        "p50 ms": alone.p50_us / 1e3,
-        "p99 ms": alone.p99_us / 1e3,
-        f"req/s at {CONCURRENCY}": together.rps,
-        f"p99 ms at {CONCURRENCY}": together.p99_us / 1e3,
-        "failed": alone.failed + together.failed,
+        "server": server,
+        "p50 ms": float(np.median([one.p50_us for one in alone])) / 1e3,
+        "p99 ms": float(np.median([one.p99_us for one in alone])) / 1e3,
+        f"req/s at {CONCURRENCY}": float(np.median([one.rps for one in together])),
+        "rate over ours": float(np.median(ratios)),
+        f"p99 ms at {CONCURRENCY}": float(np.median([one.p99_us for one in together])) / 1e3,
+        "failed": sum(one.failed for one in (*alone, *together)),
     }
 
 
-def _bare(model: Path, array: np.ndarray, seconds: float) -> dict[str, object]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options)
-    inputs = {session.get_inputs()[0].name: array}
+def _bare(
+    session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], seconds: float
+) -> tuple[Figures, Figures]:
     times = []
     end_s = time.perf_counter() + seconds
     while (begin_s := time.perf_counter()) < end_s or not times:
         session.run(None, inputs)
         times.append(time.perf_counter() - begin_s)
-    us = np.array(times[1:] or times) * 1e6
+    us = np.array(times) * 1e6
     figures = Figures(len(times) / sum(times), float(np.median(us)), float(np.quantile(us, 0.99)), 0)
-    return _row("onnxruntime, a bare call", figures, figures)
+    return figures, figures
 
 
-def _ours(folder: Path, model: Path, array: np.ndarray, seconds: float) -> dict[str, object]:
-    penstock("profile", model, "--device-class", "cpu", "-o", folder / "profile", "--max-batch", 1, "--force")
-    (folder / "scenario.yaml").write_text(
-        "version: 1\ncluster:\n  bandwidth_gbps: 10\n  device_classes:\n    cpu: {count: 1}\n"
-        "models:\n  - {name: resnet18, profile: profile, slo_ms: 10000}\nplanner: {max_stages: 1}\n"
-    )
-    penstock("plan", folder / "scenario.yaml", "-o", folder / "plan.json", "--force")
-    with LocalServer(folder / "plan.json", ready_s=600.0) as server:
-        port = urlsplit(server.url).port or 0
-        name = _input_name(server.url)
-        return _both("Penstock", port, v2_binary(array, name=name), seconds)
+def _turn(port: int, request: bytes) -> Turn:
+    def turn(seconds: float) -> tuple[Figures, Figures]:
+        return one_by_one(port, request, seconds), closed_loop(port, request, CONCURRENCY, seconds)
 
-
-def _input_name(url: str) -> str:
-    from urllib.request import urlopen
-
-    with urlopen(f"{url}/v2/models/resnet18", timeout=10) as answer:
-        return str(json.loads(answer.read())["inputs"][0]["name"])
-
-
-def _both(name: str, port: int, request: bytes, seconds: float) -> dict[str, object]:
-    one_by_one(port, request, min(seconds, 1.0))  # warm-up
-    return _row(name, one_by_one(port, request, seconds), closed_loop(port, request, CONCURRENCY, seconds))
-
-
-def _peer(
-    peer: Peer, model: Path, environments: Path, array: np.ndarray, seconds: float
-) -> dict[str, object]:
-    python = _environment(peer, environments)
-    port = free_port()
-    log = environments / f"{peer.script}.log"
-    with _started([str(python), str(PEERS / peer.script), str(model), str(port)], log) as process:
-        try:
-            wait_for(port, process, START_S)
-            request = peer.request(array)
-            _until_answered(port, request, process)
-        except RuntimeError as error:
-            last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it wrote nothing"]
-            raise RuntimeError(f"{error}: {last[0][-200:]} ({log})") from None
-        return _both(peer.name, port, request, seconds)
-
-
-def _environment(peer: Peer, environments: Path) -> Path:
-    """The Python of the peer's own environment, which is made if it is not there."""
-    folder = environments / peer.script.removesuffix("_server.py")
-    python = folder / "bin" / "python"
-    if (folder / "installed").exists():
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    uv = shutil.which("uv")
-    make = [uv, "venv", "--quiet", "-p", sys.executable] if uv else [sys.executable, "-m", "venv"]
-    install = (
-        [uv, "pip", "install", "--quiet", "-p", str(python)]
-        if uv
-        else [str(python), "-m", "pip", "install", "-q"]
-    )
-    for command in ([*make, str(folder)], [*install, *peer.requires]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
-        if done.returncode:
-            raise RuntimeError(f"cannot be installed: {done.stderr.strip()[-200:]}")
-    (folder / "installed").touch()
-    return python
+    return turn
 
 
 @contextmanager
-def _started(command: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in a session of its own, all of which ends at the end."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, env=environment, cwd=log_path.parent
-        )
-        try:
-            yield process
-        finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):  # it ended by itself
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _until_answered(port: int, request: bytes, process: subprocess.Popen[bytes]) -> None:
-    """Until the model is loaded: some servers listen before."""
-    end_s = time.monotonic() + START_S
-    while time.monotonic() < end_s and process.poll() is None:
-        try:
-            if not one_by_one(port, request, 0.0).failed:
-                return
-        except OSError:
-            pass
-        time.sleep(0.5)
-    raise RuntimeError("the server does not answer")
+def served(folder: Path, model: Path, arguments: Sequence[str] = ()) -> Iterator[str]:
+    """The URL of Penstock with one worker for ``model``."""
+    penstock(
+        "profile",
+        model,
+        *("--device-class", "cpu", "-o", folder / "profile", "--max-batch", 1, "--seconds", 20, "--force"),
+    )
+    # The SLO is far above any time that a busy machine takes: a request that is dropped would be no rate.
+    (folder / "scenario.yaml").write_text(
+        "version: 1\ncluster:\n  bandwidth_gbps: 10\n  device_classes:\n    cpu: {count: 1}\n"
+        f"models:\n  - {{name: {model.stem}, profile: profile, slo_ms: 60000}}\nplanner: {{max_stages: 1}}\n"
+    )
+    penstock("plan", folder / "scenario.yaml", "-o", folder / "plan.json", "--force")
+    with LocalServer(folder / "plan.json", arguments, ready_s=600.0) as server:
+        yield server.url

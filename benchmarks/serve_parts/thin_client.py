@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 TIMEOUT_S = 30.0
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class _Connection:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 2**20)
         self._request = request
         self._buffer = bytearray(2**20)
+        self._is_chunked = False
         self.begin_s = 0.0
 
     def send(self) -> None:
@@ -58,10 +60,17 @@ class _Connection:
             if head_end < 0:
                 return 0
             head = bytes(self._buffer[:head_end]).lower()
-            self._end = head_end + 4 + int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+            self._is_chunked = b"transfer-encoding: chunked" in head
+            if not self._is_chunked and b"content-length:" not in head:
+                raise ConnectionError("the server answered without a length")
+            length = 0 if self._is_chunked else int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+            self._end = head_end + 4 + length
             if self._end > len(self._buffer):
                 self._buffer += bytes(self._end - len(self._buffer))
-        return int(self._buffer[9:12]) if self._at >= self._end else 0
+        is_whole = self._at >= self._end
+        if self._is_chunked:
+            is_whole = self._buffer[self._at - len(_LAST_CHUNK) : self._at] == _LAST_CHUNK
+        return int(self._buffer[9:12]) if is_whole else 0
 
     def __enter__(self) -> Self:
         return self
