@@ -34,7 +34,7 @@ from penstock.plan.large.restricted_master import Master, MasterAnswer
 from penstock.plan.templates.fleet import Fleet, Prices
 from penstock.plan.templates.pricing import Priced, cost_of, price
 from penstock.plan.templates.space import TemplateSpace
-from penstock.plan.templates.table import Templates, join
+from penstock.plan.templates.table import Templates, join, no_templates
 from penstock.result import relative_gap
 
 REDUCED_COST = 1e-10
@@ -73,9 +73,13 @@ def relax_spaces(
             return list(pool.map(price, spaces, itertools.repeat(device_price), most_cost.tolist()))
 
         no_limit = np.full(len(spaces), np.inf)
-        first = [model for device_price in _first_prices(fleet) for model in priced(device_price, no_limit)]
+        known = no_templates()
+        for device_price in _first_prices(fleet):
+            # A column that is no cheaper than a known one would not be used.
+            limit = no_limit if not len(known) else _cheapest(known, device_price, len(spaces))
+            known = join([known, *(model.columns for model in priced(device_price, limit))])
         throughput = replace(fleet, hourly_cost=None)
-        found = _generate(throughput, join([model.columns for model in first]), priced, gap, deadline)
+        found = _generate(throughput, known, priced, gap, deadline)
         if fleet.hourly_cost is None:
             return found
         # Demands are weights here. If even the bound of their common part is below 1, no plan meets them.
@@ -118,6 +122,13 @@ def _first_prices(fleet: Fleet) -> list[F64]:
     """First all classes at one price, then each class at a tenth of it, so that some templates use it if they can."""
     classes = len(fleet.count)
     return [np.ones(classes), *(1.0 - 0.9 * np.eye(classes))]
+
+
+def _cheapest(columns: Templates, device_price: F64, models: int) -> F64:
+    """The least cost of a request on the ``columns`` of each model: (models,)."""
+    least = np.full(models, np.inf)
+    np.minimum.at(least, columns.model, cost_of(columns, device_price))
+    return least
 
 
 def _cheaper(priced: Sequence[Priced], answer: MasterAnswer) -> Templates:
