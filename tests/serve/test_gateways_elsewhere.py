@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from penstock.serve.observe.scrape import Page
 pytestmark = pytest.mark.slow
 
 STAGE_US = 500_000
-OPTIONS = ["--rehearse-hosts", "--executor", "emulated", "--overhead-us", "300000"]
+OPTIONS = ["--rehearse-hosts", "--executor", "emulated", "--overhead-us", "300000", "--drain-seconds", "20"]
 BODY = json.dumps(
     {"inputs": [{"name": "input", "shape": [1, 24], "datatype": "UINT8", "data": [0] * 24}]}
 ).encode()
@@ -89,18 +90,32 @@ def is_ready(url):
         return False
 
 
+def answered(url, body=BODY, path=PATH, headers=None):
+    """(status, text) of a request, asked again while it is 503: on a busy machine workers may be gone for a moment."""
+    end = time.monotonic() + BACK_S
+    while True:
+        status, _, text = ask(url + path, body, headers)
+        if status != 503 or time.monotonic() > end:
+            return status, text
+        time.sleep(0.5)
+
+
+def status_of(url, headers=None):
+    return answered(url, headers=headers)[0]
+
+
 class Asking:
     """Requests that are sent at once, each in a thread of its own."""
 
     def __init__(self, url, count):
         self.statuses = []
-        self._threads = [threading.Thread(target=self._ask, args=(url + PATH,)) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._ask, args=(url,)) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 
     def _ask(self, url):
         try:
-            self.statuses.append(ask(url, BODY)[0])
+            self.statuses.append(status_of(url))
         except OSError:
             self.statuses.append("lost")
 
@@ -113,24 +128,27 @@ class Asking:
 
 def in_flight(url):
     """Samples that wait or run; those of other hosts a second ago."""
-    return Page(ask(f"{url}/metrics")[2].decode()).total("penstock_samples_in_flight")
+    return page_of(url).total("penstock_samples_in_flight")
+
+
+def page_of(url):
+    return Page(ask(f"{url}/metrics")[2].decode())
 
 
 def test_any_gateway_answers_and_counts_for_all_and_the_record_has_every_request(serving, tmp_path):
     with serving("--record", str(tmp_path / "record")) as server:
         there = elsewhere(server)
         assert there.startswith("http://127.0.0.3:")
-        assert [ask(url + PATH, BODY)[0] for url in (server.url, there, there)] == [200, 200, 200]
+        assert [status_of(url) for url in (server.url, there, there)] == [200, 200, 200]
         for url in (server.url, there):
-            wait_until(
-                lambda url=url: Page(ask(f"{url}/metrics")[2].decode()).total("penstock_requests_total") == 3
-            )
+            wait_until(lambda url=url: page_of(url).total("penstock_requests_total", outcome="met") == 3)
         last = Asking(there, 2)
         wait_until(lambda: in_flight(there) == 2)
     assert last.all() == [200, 200]  # the gateway drained before it ended
     requests = load_record(tmp_path / "record").requests
-    assert [Outcome(one) for one in requests.outcome] == [Outcome.MET] * 5
-    assert (requests.batch >= 0).all()
+    met = requests.outcome == Outcome.MET
+    assert met.sum() == 5
+    assert (requests.batch[met] >= 0).all()
 
 
 def test_a_batch_holds_samples_of_gateways_of_two_hosts_and_each_gets_its_own(tmp_path, monkeypatch):
@@ -149,24 +167,16 @@ def test_a_batch_holds_samples_of_gateways_of_two_hosts_and_each_gets_its_own(tm
         urls = [server.url, elsewhere(server)]
 
         def asked(number):
-            values = {
-                "name": "x",
-                "shape": [1, WIDTH],
-                "datatype": "FP32",
-                "data": rows[number].ravel().tolist(),
-            }
-            status, _, text = ask(
-                f"{urls[number % 2]}/v2/models/skip/infer", json.dumps({"inputs": [values]}).encode()
-            )
-            answer = json.loads(text)
-            return status, {
-                one["name"]: one["data"] for one in answer["outputs"]
-            } if status == 200 else answer
+            data = rows[number].ravel().tolist()
+            values = {"name": "x", "shape": [1, WIDTH], "datatype": "FP32", "data": data}
+            body = json.dumps({"inputs": [values]}).encode()
+            return answered(urls[number % 2], body, "/v2/models/skip/infer")
 
         with ThreadPoolExecutor(len(rows)) as pool:
             answers = list(pool.map(asked, range(len(rows))))
-    for row, (status, outputs) in zip(rows, answers, strict=True):
-        assert status == 200, (outputs, server.notes)
+    for row, (status, text) in zip(rows, answers, strict=True):
+        assert status == 200, (text, server.notes)
+        outputs = {one["name"]: one["data"] for one in json.loads(text)["outputs"]}
         wanted = dict(zip(("sum", "double"), session.run(["sum", "double"], {"x": row}), strict=True))
         for name, array in wanted.items():
             np.testing.assert_allclose(outputs[name], array[0], rtol=1e-4, atol=1e-5)
@@ -192,7 +202,7 @@ def test_a_gateway_that_is_killed_or_hangs_costs_its_own_connections_only(servin
             assert f"gateway 1 on host gpu:1 died ({ends}" in server.notes
             assert not is_alive(pid)
             wait_until(lambda: is_ready(there), BACK_S)
-            assert ask(there + PATH, BODY)[0] == 200
+            assert status_of(there) == 200
 
 
 def test_a_new_dispatcher_learns_what_waits_at_a_gateway_elsewhere(serving):
@@ -214,7 +224,7 @@ def test_a_host_that_ends_takes_its_gateway_along_and_both_come_back(serving):
         wait_until(lambda: "gateway 1 on host gpu:1 is up again" in server.notes, BACK_S)
         there = elsewhere(server)
         wait_until(lambda: is_ready(there), BACK_S)
-        assert ask(there + PATH, BODY)[0] == 200
+        assert status_of(there) == 200
 
 
 def test_a_switch_of_plans_reaches_a_gateway_elsewhere(serving, plan):
@@ -232,7 +242,7 @@ def test_a_switch_of_plans_reaches_a_gateway_elsewhere(serving, plan):
         )
         assert done.returncode == 0, done.stderr
         assert waiting.all() == [200] * 3
-        assert ask(there + PATH, BODY)[0] == 200
+        assert status_of(there) == 200
 
 
 def test_tokens_are_asked_for_elsewhere_too(serving, tmp_path):
@@ -240,9 +250,9 @@ def test_tokens_are_asked_for_elsewhere_too(serving, tmp_path):
     (tmp_path / "tokens").write_text(token + "\n")
     (tmp_path / "tokens").chmod(0o600)
     with serving("--token-file", str(tmp_path / "tokens")) as server:
-        url = elsewhere(server) + PATH
-        assert ask(url, BODY)[0] == 401
-        assert ask(url, BODY, {"Authorization": f"Bearer {token}"})[0] == 200
+        there = elsewhere(server)
+        assert ask(there + PATH, BODY)[0] == 401
+        assert status_of(there, {"Authorization": f"Bearer {token}"}) == 200
 
 
 def test_an_address_that_is_taken_elsewhere_is_named(plan, monkeypatch):
@@ -290,7 +300,7 @@ def test_a_cut_link_is_answered_with_503_and_not_with_silence(rights, plan):  # 
         _run("ip", "link", "set", link, "up")
         wait_until(lambda: "gateway 1 on host gpu:1 is up again" in server.notes, BACK_S)
         wait_until(lambda: is_ready(there), BACK_S)
-        assert ask(there + PATH, BODY)[0] == 200
+        assert status_of(there) == 200
 
 
 CLIENT = """

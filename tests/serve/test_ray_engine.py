@@ -7,6 +7,7 @@ import json
 import re
 import sys
 
+import numpy as np
 import pytest
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'penstock-serving[ray]'")
@@ -15,7 +16,8 @@ pytest.importorskip("zmq")
 from click.testing import CliRunner
 from ray.cluster_utils import Cluster
 from serve_cases import bytes_profile, write_plan
-from test_serve_live import ask, wait_until
+from test_rehearsed_hosts import reference, squeezenet, two_stages  # noqa: F401 - fixtures
+from test_serve_live import ask, infer, wait_until
 
 from penstock.cli.main import cli
 from penstock.errors import BadInputError, MissingExtraError
@@ -73,6 +75,18 @@ def test_a_node_that_goes_is_replaced_by_a_new_one(cluster, tmp_path):
         cluster.add_node(**NODE)
         wait_until(lambda: "is back" in server.notes and "is up again" in server.notes, BACK_S)
         assert ask(url, BODY)[0] == 200
+
+
+def test_outputs_across_nodes_are_those_of_one_machine(cluster, tmp_path, squeezenet, reference):  # noqa: F811
+    """A real architecture in two stages, each on a node of its own."""
+    cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    plan = two_stages(tmp_path, squeezenet, workers=1)
+    options = ["--overhead-us", "300000", "--engine", "ray", "--address", cluster.address]
+    with LocalServer(plan, options, ready_s=240) as server:
+        name, output, image, wanted = reference
+        answer = infer(server, "squeezenet", name, image).as_numpy(output)
+    np.testing.assert_allclose(answer, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_node_of_ray_has_gateways_of_its_own(cluster, tmp_path):

@@ -58,10 +58,8 @@ def squeezenet(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory, squeezenet):
-    """Two stages, two workers each, every worker on a host of its own class's: four hosts of one device."""
-
+def two_stages(folder, squeezenet, workers):
+    """The plan of a stage for each half of the model, ``workers`` each, every worker on a host of its own."""
     model = read_onnx(squeezenet)
     names = [operator.name for operator in model.graph.operators]
     sizes = [int(size) for size in boundary_bytes(model.graph)]
@@ -72,9 +70,13 @@ def plan(tmp_path_factory, squeezenet):
         model_file=str(squeezenet),
         model_sha256=model.sha256,
     )
-    return write_plan(
-        tmp_path_factory.mktemp("plan"), profile, (0, 1, 2), workers=2, batch=1, slo_us=8_000_000
-    )
+    return write_plan(folder, profile, (0, 1, 2), workers=workers, batch=1, slo_us=8_000_000)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory, squeezenet):
+    """Four hosts of one device."""
+    return two_stages(tmp_path_factory.mktemp("plan"), squeezenet, workers=2)
 
 
 @pytest.fixture(scope="module")

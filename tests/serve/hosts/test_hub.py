@@ -259,7 +259,9 @@ def test_a_host_that_is_gone_ends_its_gateways_and_goes_on_with_its_rows_when_it
     second.send(RowsPart("requests-5-000000.rows", 0, b"12345678"), AgentNote("sent"))
     head.until(lambda: "host gpu:1: sent" in head.notes)
     second.close()
-    head.until(lambda: GatewayEnded(5, "host gpu:1 is gone: its agent ended") in head.reports)
+    head.until(
+        lambda: GatewayEnded(5, "host gpu:1 is gone: its agent ended", is_host_gone=True) in head.reports
+    )
     assert not head.hub.gateways.can_start(HOSTS[1])
     again = head.agent(host=HOSTS[1])
     assert head.heard(again, Welcome).rows == {"requests-5-000000.rows": 8}

@@ -21,10 +21,11 @@ class GatewaySaid(msgspec.Struct, frozen=True, tag=True):
 
 
 class GatewayEnded(msgspec.Struct, frozen=True, tag=True):
-    """A gateway on another host ended, or could not be started; or its host is gone."""
+    """A gateway on another host ended, or could not be started; or its host was there and is gone."""
 
     gateway: int
     reason: str
+    is_host_gone: bool = False
 
 
 class GatewaysElsewhere(Protocol):

@@ -18,6 +18,7 @@ import os
 import selectors
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -60,6 +61,9 @@ from penstock.units import NEVER_US, US_PER_S
 
 MakeKeeper = Callable[[selectors.BaseSelector, Callable[[KeeperReport], None], Callable[[str], None]], Keeper]
 """Makes the keeper of the workers from the engine's selector, who hears its reports, and who notes for people."""
+
+EARLY_LOSSES = 3
+"""So often may a host be lost before the server is ready, and be waited for: a start is when cores are scarce."""
 
 ASK_AGAIN_US = US_PER_S // 4
 """How often a gateway that is to start asks whether its host is there."""
@@ -116,6 +120,7 @@ class LocalEngine:
         self._current = spec.epoch
         self._numbers = {role: count() for role in ("dispatcher", "gateway")}
         self._delays = RestartDelays()
+        self._early_losses: Counter[str] = Counter()
         self._hang_watch = HangWatch(self._clock.now_us())
         self._restarts: list[tuple[int, int, Process]] = []
         self._order = count()
@@ -259,7 +264,7 @@ class LocalEngine:
                     if isinstance(report, GatewaySaid):
                         self._take(process, report.message)
                     else:
-                        self._ended(process, report.reason)
+                        self._ended(process, report.reason, is_host_gone=report.is_host_gone)
             return
         worker = self._workers.get(report.worker)
         if worker is None:
@@ -278,8 +283,7 @@ class LocalEngine:
         if worker.epoch == self._loading:
             self._give_up_loading(f"{name} could not start: {report.reason}")
             return
-        if not self._is_started:
-            raise PenstockError(f"{name} could not start: {report.reason}")
+        self._refuse_early_end(name, report.reason, is_host_gone=report.was_up and report.restart_us < 0)
         self._dispatcher.send(WorkerDown(report.worker, f"{name} died ({report.reason})."))
         self._note_end(name, report.reason, report.restart_us, was_up=report.was_up)
 
@@ -293,7 +297,13 @@ class LocalEngine:
         self._selector.unregister(child.line)
         self._ended(process, child.reap(END_S))
 
-    def _ended(self, process: Process, reason: str) -> None:
+    def _refuse_early_end(self, name: str, reason: str, *, is_host_gone: bool) -> None:
+        """:class:`PenstockError` if a process ends before the server is ready, unless its host is to come back."""
+        self._early_losses[name] += 1
+        if not self._is_started and not (is_host_gone and self._early_losses[name] <= EARLY_LOSSES):
+            raise PenstockError(f"{name} could not start: {reason}")
+
+    def _ended(self, process: Process, reason: str, *, is_host_gone: bool = False) -> None:
         """A process has ended: the dispatcher hears of it, and it is started again later."""
         now_us = self._clock.now_us()
         was_up_us = now_us - process.up_since_us if process.is_up else 0
@@ -309,8 +319,7 @@ class LocalEngine:
                 self._standby, now_us + self._delays.next_us((process.role, process.index), was_up_us)
             )
             return
-        if not self._is_started:
-            raise PenstockError(f"{process.name} could not start: {reason}")
+        self._refuse_early_end(process.name, reason, is_host_gone=is_host_gone)
         if process.role == "gateway":
             self._dispatcher.send(GatewayDown(process.number))
         delay_us = self._delays.next_us((process.role, process.index), was_up_us)

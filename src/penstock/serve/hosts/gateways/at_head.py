@@ -101,7 +101,7 @@ class HeadGateways:
                 silence(counters_path(self._folder, name))
         for gateway in sorted(self._living):
             if self._host_of[gateway] == host:
-                self._end(GatewayEnded(gateway, f"host {host} is gone: {why}"))
+                self._end(GatewayEnded(gateway, f"host {host} is gone: {why}", is_host_gone=True))
 
     def hear(self, host: str, message: GatewaySaid | GatewayEnded | RowsPart | CountersPart) -> None:
         """What the agent of ``host`` says. Nobody is believed about the gateways of others.
