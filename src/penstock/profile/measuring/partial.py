@@ -97,7 +97,7 @@ class PartialResults:
         if not self._folder.exists():
             self._folder.mkdir(parents=True)
             _write_whole(self._folder / _QUESTION, json.dumps(self._question, indent=1).encode())
-        runs = {f"runs_{index}": one for index, one in enumerate(column.runs_ns)}
+        runs: dict[str, Any] = {f"runs_{index}": one for index, one in enumerate(column.runs_ns)}
         path = self._path(share, batch)
         beside = path.with_suffix(".new.npz")
         # Without allow_pickle: numpy before 2.2 would keep it as one more array.
