@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.device.discover import discover
+from penstock.device.discover import describe_device, discover
 from penstock.device.pci import pci_devices
+from penstock.errors import BadInputError
 
 
 def add(root: Path, address: str, **files: str) -> None:
@@ -70,6 +71,17 @@ def test_without_a_driver_the_note_says_why(root: Path, monkeypatch: pytest.Monk
     assert (amd.device_class, amd.provider) == ("MI300X", "MIGraphXExecutionProvider")
     assert (intel.device_class, intel.provider) == ("Data Center GPU Flex 170", "OpenVINOExecutionProvider")
     assert intel.uuid == "0000:04:00.0"
+
+
+def test_a_device_of_another_vendor_is_found_by_its_address(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.device.discover.discover", lambda: discover(root))
+    assert describe_device("0000:03:00.0").vendor == "amd"
+    with pytest.raises(
+        BadInputError, match=r"no device '0000:09:00.0' on this machine \(devices: .*0000:04:00.0"
+    ):
+        describe_device("0000:09:00.0")
 
 
 def test_a_machine_without_a_bus(tmp_path: Path) -> None:

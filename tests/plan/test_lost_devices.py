@@ -6,7 +6,9 @@ import pytest
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
+from penstock.errors import BadInputError
 from penstock.plan.documents.checker import check_plan
+from penstock.plan.documents.lost_devices import without_lost
 from penstock.plan.interfaces import SearchLimits
 from penstock.plan.planners.by_name import PLANNERS
 
@@ -47,3 +49,35 @@ def test_a_class_whose_devices_are_all_lost_is_not_used(planner: str):
     plan = PLANNERS[planner](LIMITS).plan(lost, PROFILES)
     check_plan(plan.solution, PROFILES)
     assert {worker.device_class for worker in plan.solution.placement} == {"fast"}
+
+
+@pytest.mark.parametrize(
+    ("named", "fast", "slow"),
+    [
+        (["fast:5"], (1, 5), ()),
+        (["fast:host1"], (1, 2, 3), ()),
+        (["fast:0, slow:host1", "slow:0"], (0, 1), (0, 2)),
+    ],
+)
+def test_devices_and_hosts_are_named_beside_those_that_are_lost_already(
+    named: list[str], fast: tuple[int, ...], slow: tuple[int, ...]
+):
+    """Six fast devices, two to a host, of which 1 is lost; three slow ones, two to a host."""
+    before = scenario(DeviceClass(count=6, per_host=2, lost=(1,)), DeviceClass(count=3, per_host=2))
+    classes = without_lost(before, named).cluster.device_classes
+    assert (classes["fast"].lost, classes["slow"].lost) == (fast, slow)
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("fast", "'fast' names no device"),
+        ("L4:0", "no device class 'L4', only fast, slow"),
+        ("fast:6", "'fast:6' does not exist: fast has devices 0 to 5"),
+        ("slow:host2", "'slow:host2' does not exist: slow has devices 0 to 2, 2 to a host"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(named: str, says: str):
+    before = scenario(DeviceClass(count=6), DeviceClass(count=3, per_host=2))
+    with pytest.raises(BadInputError, match=says):
+        without_lost(before, [named])

@@ -269,6 +269,30 @@ def test_a_journal_replays(order: str) -> None:
         replay_device(DevicePolicy(order, late, 2, MODELS), [("stop", 3)])
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_journal_replays_what_goes_wrong(order: str) -> None:
+    """A type that is unloaded and comes back, a stage that fails: without any of these calls the decisions differ."""
+    late = "demote" if order == "moore-hodgson" else "keep"
+    journal = JournalingDevicePolicy(DevicePolicy(order, late, 2, MODELS))
+    decisions = []
+    for job, kind in enumerate((LONG, SHORT, LONG, SHORT)):
+        journal.arrive(job, job, kind, 500)
+    decisions.append(journal.decide(4))
+    for one in decisions[0].releases:
+        journal.started(5, one.job, one.stage)
+        assert journal.failed(9, one.job, one.stage)
+    assert journal.unload(LONG)
+    decisions.append(journal.decide(10))
+    journal.load(LONG)
+    journal.arrive(11, 9, LONG, 500)
+    for one in decisions[1].releases:
+        journal.finished(20, one.job, one.stage)
+    decisions.append(journal.decide(20))
+    assert any(decision.releases for decision in decisions[1:])
+    assert replay_device(DevicePolicy(order, late, 2, MODELS), journal.events) == decisions
+    assert {kind for kind, *_ in journal.events} >= {"started", "failed", "unload", "load"}
+
+
 def test_a_demoted_job_that_waits_for_a_copy_starts_when_it_comes_free() -> None:
     policy = DevicePolicy("edf", "demote", 2, [JobType("a", 1, copies=1, stage_us=(10.0,))])
     policy.arrive(0, 0, 0, 50)
