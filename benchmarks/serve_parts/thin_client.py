@@ -100,7 +100,13 @@ def closed_loop(port: int, request: bytes, concurrency: int, seconds: float) -> 
         while waiting:
             for key, _ in selector.select(TIMEOUT_S) or _nothing_came():
                 one = key.data
-                status = one.receive()
+                try:
+                    status = one.receive()
+                except ConnectionError:  # the server closed it: a failure, and the end of this connection
+                    failed += 1
+                    selector.unregister(one.socket)
+                    waiting -= 1
+                    continue
                 if not status:
                     continue
                 now_s = time.perf_counter()
