@@ -71,7 +71,7 @@ def measure(folder: Path, environments: Path) -> dict[str, list[dict[str, Any]]]
     outcomes = {}
     with ExitStack() as at_end:
         grpc = f"127.0.0.1:{free_port()}"
-        url = at_end.enter_context(served(folder, model, ["--grpc", grpc]))
+        url, _ = at_end.enter_context(served(folder, model, ["--grpc", grpc]))
         outcomes[f"Penstock {says(url)}"] = checks_of(url) + checks_of(f"grpc://{grpc}")
     for name, (package, script, more) in PEERS.items():
         port = free_port()

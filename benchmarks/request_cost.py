@@ -68,7 +68,7 @@ def measure(processes: dict[str, int], port: int, request: bytes, concurrency: i
     closed_loop(port, request, concurrency, seconds / 4)
     before = {role: books(process) for role, process in processes.items()}
     figures = closed_loop(port, request, concurrency, seconds)
-    done = round(figures.rps * seconds)
+    done = figures.done
     print(f"  {done} requests, p50 {figures.p50_us:.0f} us, {figures.failed} failed")
     for role, process in processes.items():
         cost = books(process) - before[role]
@@ -85,7 +85,7 @@ def system_calls(processes: dict[str, int], port: int, request: bytes, folder: P
             stderr=subprocess.DEVNULL,
         )
         time.sleep(0.5)  # until it is attached; what comes before is not counted
-        done = closed_loop(port, request, 1, STRACE_S).rps * STRACE_S
+        done = closed_loop(port, request, 1, STRACE_S).done
         tracer.send_signal(signal.SIGINT)
         tracer.wait()
         rows = [line.split() for line in report.read_text().splitlines()]

@@ -48,14 +48,30 @@ def version_of(python: Path, package: str) -> str:
     return subprocess.run([str(python), "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def cpu_s(process: int) -> float:
+    """The CPU seconds of ``process`` and all that it started, as far as they live."""
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):  # it ended meanwhile, or is no process
+            # The name may have spaces, but what follows the last parenthesis has not.
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(fields[1])
+            used[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    below = {process}
+    while more := {child for child, parent in parents.items() if parent in below} - below:
+        below |= more
+    return sum(used.get(one, 0.0) for one in below)
+
+
 @contextmanager
 def started(
     python: Path, script: str, arguments: Sequence[object], port: int, log: Path, request: bytes | None = None
-) -> Iterator[None]:
+) -> Iterator[int]:
     """``script`` of :data:`SCRIPTS` while it listens at ``port`` and, if there is a ``request``, answers it.
 
-    It gets a session of its own, all of which ends at the end. :class:`RuntimeError` with the last line of its ``log``
-    if it does not come up.
+    Yields the number of its process. It gets a session of its own, all of which ends at the end. :class:`RuntimeError`
+    with the last line of its ``log`` if it does not come up.
     """
     command = [str(python), str(SCRIPTS / script), *map(str, arguments)]
     own = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -71,7 +87,7 @@ def started(
             except RuntimeError as error:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it wrote nothing"]
                 raise RuntimeError(f"{error}: {last[0][-200:]} ({log})") from None
-            yield
+            yield process.pid
         finally:
             _end(process)
 

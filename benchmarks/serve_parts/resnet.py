@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,7 +26,7 @@ import onnxruntime
 from penstock.serve.local_server import LocalServer
 from penstock.serve.protocol.infer import HEADER_LENGTH, InferRequest, Tensor, encode_request
 from serve_parts.overhead import free_port
-from serve_parts.peer_servers import environment, started, version_of
+from serve_parts.peer_servers import cpu_s, environment, started, version_of
 from serve_parts.thin_client import Figures, closed_loop, one_by_one, post
 
 SHAPE = (1, 3, 224, 224)
@@ -74,8 +75,18 @@ PEERS = (
     Peer("LitServe", "litserve", "litserve", "litserve_server.py", json_base64),
     Peer("Ray Serve", "ray[serve]", "ray", "ray_server.py", raw),
 )
-Turn = Callable[[float], tuple[Figures, Figures]]
-"""From seconds to the figures of one request at a time, and of several."""
+
+
+class Round(NamedTuple):
+    """The figures of one request at a time, of several, and what one cost all processes of the server."""
+
+    alone: Figures
+    together: Figures
+    cpu_ms: float
+
+
+Turn = Callable[[float], Round]
+"""A round of so many seconds, twice."""
 
 
 def measure(
@@ -90,8 +101,8 @@ def measure(
         session = opened(model)
         name = session.get_inputs()[0].name
         turns: dict[str, Turn] = {BARE: lambda seconds: _bare(session, {name: array}, seconds)}
-        url = at_end.enter_context(served(folder, model))
-        turns[OURS] = _turn(urlsplit(url).port or 0, v2_binary(array, name))
+        url, process = at_end.enter_context(served(folder, model))
+        turns[OURS] = _turn(urlsplit(url).port or 0, v2_binary(array, name), process)
         for peer in PEERS:
             if names and not any(one.lower() in peer.name.lower() for one in names):
                 continue
@@ -99,13 +110,16 @@ def measure(
                 python = environment(peer.package, (peer.requires, "onnxruntime"), environments)
                 port, request = free_port(), peer.request(array, name)
                 log = environments / f"{peer.package}.log"
-                at_end.enter_context(started(python, peer.script, (model, port), port, log, request))
-                turns[f"{peer.name} {version_of(python, peer.package)}"] = _turn(port, request)
+                arguments = (model, port)
+                process = at_end.enter_context(started(python, peer.script, arguments, port, log, request))
+                # The wheel of Triton has a version of its own.
+                version = f"({peer.package} {version_of(python, peer.package)})"
+                turns[f"{peer.name} {version}"] = _turn(port, request, process)
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 rows.append({"server": peer.name, "left out": str(error)[-300:]})
         for turn in turns.values():
             turn(min(seconds, 1.0))  # warm-up
-        taken: dict[str, list[tuple[Figures, Figures]]] = {server: [] for server in turns}
+        taken: dict[str, list[Round]] = {server: [] for server in turns}
         for number in range(rounds):
             for server, turn in turns.items():
                 taken[server].append(turn(seconds))
@@ -126,46 +140,52 @@ def penstock(*arguments: object) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _row(
-    server: str, own: list[tuple[Figures, Figures]], ours: list[tuple[Figures, Figures]]
-) -> dict[str, object]:
-    """Medians over the rounds; ``rate of ours``: the median of the ratios within each round."""
-    alone, together = zip(*own, strict=True)
-    ratios = [mine.rps / max(theirs.rps, 1e-9) for (_, mine), (_, theirs) in zip(own, ours, strict=True)]
+def _row(server: str, own: list[Round], ours: list[Round]) -> dict[str, object]:
+    """Medians over the rounds; those of ratios to ours are of the ratios within each round."""
+    alone, together, cpu_ms = zip(*own, strict=True)
+    rates = [a.together.rps / max(b.together.rps, 1e-9) for a, b in zip(own, ours, strict=True)]
+    costs = [a.cpu_ms / b.cpu_ms for a, b in zip(own, ours, strict=True)]
     return {
         "server": server,
         "p50 ms": float(np.median([one.p50_us for one in alone])) / 1e3,
         "p99 ms": float(np.median([one.p99_us for one in alone])) / 1e3,
         f"req/s at {CONCURRENCY}": float(np.median([one.rps for one in together])),
-        "rate over ours": float(np.median(ratios)),
+        "over ours": float(np.median(rates)),
         f"p99 ms at {CONCURRENCY}": float(np.median([one.p99_us for one in together])) / 1e3,
+        "CPU ms a request": float(np.median(cpu_ms)),
+        "CPU over ours": float(np.median(costs)),
         "failed": sum(one.failed for one in (*alone, *together)),
     }
 
 
-def _bare(
-    session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], seconds: float
-) -> tuple[Figures, Figures]:
+def _bare(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray], seconds: float) -> Round:
     times = []
+    begin_cpu_s = time.thread_time()
     end_s = time.perf_counter() + seconds
     while (begin_s := time.perf_counter()) < end_s or not times:
         session.run(None, inputs)
         times.append(time.perf_counter() - begin_s)
     us = np.array(times) * 1e6
-    figures = Figures(len(times) / sum(times), float(np.median(us)), float(np.quantile(us, 0.99)), 0)
-    return figures, figures
+    figures = Figures(
+        len(times) / sum(times), float(np.median(us)), float(np.quantile(us, 0.99)), 0, len(times)
+    )
+    return Round(figures, figures, 1e3 * (time.thread_time() - begin_cpu_s) / len(times))
 
 
-def _turn(port: int, request: bytes) -> Turn:
-    def turn(seconds: float) -> tuple[Figures, Figures]:
-        return one_by_one(port, request, seconds), closed_loop(port, request, CONCURRENCY, seconds)
+def _turn(port: int, request: bytes, process: int) -> Turn:
+    def turn(seconds: float) -> Round:
+        begin_s = cpu_s(process)
+        alone = one_by_one(port, request, seconds)
+        together = closed_loop(port, request, CONCURRENCY, seconds)
+        done = alone.done + together.done
+        return Round(alone, together, 1e3 * (cpu_s(process) - begin_s) / max(done, 1))
 
     return turn
 
 
 @contextmanager
-def served(folder: Path, model: Path, arguments: Sequence[str] = ()) -> Iterator[str]:
-    """The URL of Penstock with one worker for ``model``."""
+def served(folder: Path, model: Path, arguments: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """The URL of Penstock with one worker for ``model``, and its first process."""
     penstock(
         "profile",
         model,
@@ -178,4 +198,4 @@ def served(folder: Path, model: Path, arguments: Sequence[str] = ()) -> Iterator
     )
     penstock("plan", folder / "scenario.yaml", "-o", folder / "plan.json", "--force")
     with LocalServer(folder / "plan.json", arguments, ready_s=600.0) as server:
-        yield server.url
+        yield server.url, server.pid

@@ -22,6 +22,7 @@ class Figures:
     p50_us: float
     p99_us: float
     failed: int
+    done: int
 
 
 def post(path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
@@ -99,7 +100,13 @@ def closed_loop(port: int, request: bytes, concurrency: int, seconds: float) -> 
         while waiting:
             for key, _ in selector.select(TIMEOUT_S) or _nothing_came():
                 one = key.data
-                status = one.receive()
+                try:
+                    status = one.receive()
+                except ConnectionError:  # the server closed it: a failure, and the end of this connection
+                    failed += 1
+                    selector.unregister(one.socket)
+                    waiting -= 1
+                    continue
                 if not status:
                     continue
                 now_s = time.perf_counter()
@@ -116,7 +123,9 @@ def closed_loop(port: int, request: bytes, concurrency: int, seconds: float) -> 
     for one in connections:
         one.socket.close()
     us = np.array(times or [np.nan]) * 1e6
-    return Figures(len(times) / took_s, float(np.median(us)), float(np.quantile(us, 0.99)), failed)
+    return Figures(
+        len(times) / took_s, float(np.median(us)), float(np.quantile(us, 0.99)), failed, len(times)
+    )
 
 
 def _nothing_came() -> list[tuple[selectors.SelectorKey, int]]:
