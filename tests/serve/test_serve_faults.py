@@ -213,7 +213,10 @@ def test_the_record_is_whole_after_the_first_stage_died_and_after_a_kill(tmp_pat
             worker = next(pid for pid in children_of(server.pid) if role_of(pid) == "worker")
             os.kill(worker, signal.SIGKILL)
         rows = tmp_path / "run.live"
-        wait_until(lambda: len(joined_record(rows).requests.request) == 6 == len(answers))
+        assert len(answers) == 6
+        # Gateway and dispatcher write their rows each second, each in its own time.
+        wait_until(lambda: len(joined_record(rows).requests.request) == 6)
+        wait_until(lambda: len(joined_record(rows).batches.batch) == 6)
         os.kill(server.pid, signal.SIGKILL)
     record = joined_record(rows)
     assert record.requests.outcome.tolist() == [Outcome.MET] * 6
