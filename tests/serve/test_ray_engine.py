@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ray.cluster_utils import Cluster
 from serve_cases import bytes_profile, write_plan
 from test_rehearsed_hosts import reference, squeezenet, two_stages  # noqa: F401 - fixtures
 from test_serve_live import ask, infer, wait_until
+from tritonclient.utils import InferenceServerException
 
 from penstock.cli.main import cli
 from penstock.errors import BadInputError, MissingExtraError
@@ -47,6 +49,14 @@ def plan_of(folder, workers):
     return write_plan(folder, profile, (0, 1), workers=workers, batch=1, slo_us=8_000_000)
 
 
+def status_of(url):
+    """Of a request, asked again while it is 503: on a busy machine a worker may be given up for a moment."""
+    end = time.monotonic() + BACK_S
+    while (status := ask(url, BODY)[0]) == 503 and time.monotonic() < end:
+        time.sleep(0.5)
+    return status
+
+
 def refused(*arguments, kind=BadInputError):
     done = CliRunner().invoke(cli, ["serve", *map(str, arguments), "--http", "127.0.0.1:0"])
     assert isinstance(done.exception, kind), done.exception
@@ -67,14 +77,13 @@ def test_a_node_that_goes_is_replaced_by_a_new_one(cluster, tmp_path):
     options = [*OPTIONS, "--engine", "ray", "--address", cluster.address]
     with LocalServer(plan, options, ready_s=240) as server:
         url = f"{server.url}/v2/models/sizes/infer"
-        assert ask(url, BODY)[0] == 200
+        assert status_of(url) == 200
         cluster.remove_node(second, allow_graceful=False)
         wait_until(lambda: "is gone" in server.notes, BACK_S)
-        answer = ask(url, BODY)
-        assert answer[0] == 200, (answer, server.notes)  # the other worker
+        assert status_of(url) == 200, server.notes  # the other worker
         cluster.add_node(**NODE)
         wait_until(lambda: "is back" in server.notes and "is up again" in server.notes, BACK_S)
-        assert ask(url, BODY)[0] == 200
+        assert status_of(url) == 200
 
 
 def test_outputs_across_nodes_are_those_of_one_machine(cluster, tmp_path, squeezenet, reference):  # noqa: F811
@@ -85,8 +94,17 @@ def test_outputs_across_nodes_are_those_of_one_machine(cluster, tmp_path, squeez
     options = ["--overhead-us", "300000", "--engine", "ray", "--address", cluster.address]
     with LocalServer(plan, options, ready_s=240) as server:
         name, output, image, wanted = reference
-        answer = infer(server, "squeezenet", name, image).as_numpy(output)
-    np.testing.assert_allclose(answer, wanted, rtol=1e-3, atol=1e-4)
+        answers = []
+
+        def is_answered():
+            try:
+                answers.append(infer(server, "squeezenet", name, image).as_numpy(output))
+            except InferenceServerException as error:
+                assert error.status() == "503", error
+            return answers
+
+        wait_until(is_answered, BACK_S)
+    np.testing.assert_allclose(answers[0], wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_node_of_ray_has_gateways_of_its_own(cluster, tmp_path):
@@ -95,8 +113,8 @@ def test_a_node_of_ray_has_gateways_of_its_own(cluster, tmp_path):
     options = [*OPTIONS, "--engine", "ray", "--address", cluster.address, "--gateways-on", "all"]
     with LocalServer(plan, options, ready_s=240) as server:
         (there,) = re.findall(r"host gpu:0: gateways at (\S+)", server.notes)
-        assert ask(f"http://{there}/v2/models/sizes/infer", BODY)[0] == 200
-        assert ask(f"{server.url}/v2/models/sizes/infer", BODY)[0] == 200
+        assert status_of(f"http://{there}/v2/models/sizes/infer") == 200
+        assert status_of(f"{server.url}/v2/models/sizes/infer") == 200
 
 
 def test_an_address_without_a_cluster_is_bad_input(tmp_path):
