@@ -154,7 +154,8 @@ def command(
 
     require_extra("penstock load")
     from penstock.serve.load.access import Access
-    from penstock.serve.load.openloop import LoadSettings, check_streams, precise_loop, run_load
+    from penstock.serve.load.openloop import LoadSettings, check_streams, run_load
+    from penstock.serve.load.precise_loop import precise_loop
     from penstock.serve.load.verdict import check_load, until_ready, with_scheme
     from penstock.units import us_from_ms, us_from_seconds
 

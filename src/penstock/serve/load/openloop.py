@@ -6,8 +6,6 @@ about the server.
 
 from __future__ import annotations
 
-import asyncio
-import selectors
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,15 +50,6 @@ class LoadSettings:
 
 
 PLAIN = LoadSettings()
-
-
-def precise_loop() -> asyncio.AbstractEventLoop:
-    """A loop whose timers are right to microseconds, for at most about a thousand connections.
-
-    ``epoll`` and ``poll`` count in milliseconds and round up, so that each request would leave half a millisecond
-    late on average, and latency counts that.
-    """
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 def check_streams(load: Arrivals | Concurrency, settings: LoadSettings) -> None:
