@@ -11,6 +11,7 @@ import traceback
 import click
 
 from penstock import __version__
+from penstock.cli.common.ending import end_on_signal
 from penstock.cli.common.output import print_json, standard_output_for_the_document
 from penstock.cli.common.watching import add_verbosity, watched_by_the_bar
 from penstock.errors import PenstockError, missing_extra
@@ -91,7 +92,7 @@ def main() -> None:
     """Entry point of the ``penstock`` command."""
     # As Ctrl-C: what is open is closed, temporary folders are removed. The server and its workers have handlers of
     # their own.
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, end_on_signal)
     # These are the raw arguments, because arguments that cannot be parsed must also get an answer.
     if "--json" not in sys.argv:
         sys.exit(_run()[0])
@@ -100,10 +101,6 @@ def main() -> None:
         if error is not None:
             print_json({"error": error, "exit_status": exit_status})
     sys.exit(exit_status)
-
-
-def _terminate(_number: int, _frame: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _run() -> tuple[int, str | None]:

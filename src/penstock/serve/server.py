@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import signal
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from penstock.clock import MonotonicClock
 from penstock.errors import BadInputError
@@ -26,9 +20,6 @@ from penstock.serve.spec import ServerSpec, write_spec
 from penstock.units import NEVER_US, us_from_seconds
 
 _log = logging.getLogger("penstock.serve")
-
-IMPORT_WAIT_S = 0.02
-"""A signal that came during an import is sent again after so long."""
 
 
 def listening_socket(address: Address) -> socket.socket:
@@ -47,38 +38,6 @@ def url_of(listener: socket.socket, *, is_tls: bool = False) -> str:
     """The URL of a server that listens on ``listener``."""
     url = address_of(listener).url
     return url.replace("http://", "https://", 1) if is_tls else url
-
-
-@contextmanager
-def signals_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP end this process as an error would, so that nothing is left behind.
-
-    That holds until the engine takes the signals over; and again after that, but then it only ends what still runs.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        if _is_importing(frame):
-            # Modules in C++ define classes while they are imported, and many end the process with a core dump if an
-            # exception comes from there. So the signal waits until the import is over.
-            threading.Timer(IMPORT_WAIT_S, os.kill, (os.getpid(), number)).start()
-            return
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether ``frame`` runs for an import statement."""
-    while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def serve(

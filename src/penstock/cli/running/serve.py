@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.common.ending import signals_end
 from penstock.cli.common.listening import Listening, listening_options
 from penstock.cli.common.numbers import FiniteRange, Share
 from penstock.cli.common.output import force_option
@@ -275,7 +276,7 @@ def command(
     from penstock.serve.observe.log_lines import log_to_standard_error
     from penstock.serve.observe.traces import parse_traces
     from penstock.serve.prepare import ServeOptions, parse_executors, prepare
-    from penstock.serve.server import serve, signals_end
+    from penstock.serve.server import serve
     from penstock.serve.spec import DISPATCH_US, OVERHEAD_US, Limits, default_transport
     from penstock.serve.switching import write_options
 

@@ -1,4 +1,4 @@
-"""A signal while the server prepares ends the process by an exception, but never in the middle of an import."""
+"""A signal ends a command by an exception, but never in the middle of an import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROGRAM = """
 import sys
 import time
 
-from penstock.serve.server import signals_end
+from penstock.cli.common.ending import signals_end
 
 sys.path.insert(0, sys.argv[1])
 with signals_end():
