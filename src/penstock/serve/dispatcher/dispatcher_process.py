@@ -42,7 +42,7 @@ from penstock.serve.messages import (
     StageDropped,
     ToDispatcher,
 )
-from penstock.serve.spec import ServerSpec, last_epoch, read_spec
+from penstock.serve.spec import ServerSpec, TransportName, last_epoch, read_spec
 from penstock.serve.transport import (
     Link,
     Links,
@@ -70,7 +70,8 @@ def run_dispatcher(folder: Path, line: ControlLine, number: int) -> None:
     ``number``: each start of a dispatcher has a new one. A standby hears nothing until it takes over: only then are
     the sockets its own.
     """
-    _warm_up(read_spec(folder, last_epoch(folder)))
+    spec = read_spec(folder, last_epoch(folder))
+    _warm_up(spec)
     # The objects of the start-up live as long as the process, so the garbage collector need not visit them again.
     gc.collect()
     gc.freeze()
@@ -78,7 +79,7 @@ def run_dispatcher(folder: Path, line: ControlLine, number: int) -> None:
     if orders is None:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    loop = _Loop(folder, line, number)
+    loop = _Loop(folder, line, number, spec.transport)
     loop.run(orders)
     loop.close()
     if loop.is_orphan:
@@ -96,10 +97,9 @@ def _first_orders(line: ControlLine) -> list[ControlMessage] | None:
 
 @final
 class _Loop:
-    """The sockets, the plans and the record of one dispatcher."""
+    """The sockets, the plans and the record of one dispatcher. ``transport``: of the server; a switch keeps it."""
 
-    def __init__(self, folder: Path, line: ControlLine, number: int) -> None:
-        transport = read_spec(folder, last_epoch(folder)).transport  # that of the server: a switch keeps it
+    def __init__(self, folder: Path, line: ControlLine, number: int, transport: TransportName) -> None:
         self._transport = open_transport(transport, "dispatcher", folder)
         self._clock = MonotonicClock()
         self._folder = folder

@@ -299,8 +299,10 @@ class LocalEngine:
 
     def _refuse_early_end(self, name: str, reason: str, *, is_host_gone: bool) -> None:
         """:class:`PenstockError` if a process ends before the server is ready, unless its host is to come back."""
+        if self._is_started:
+            return
         self._early_losses[name] += 1
-        if not self._is_started and not (is_host_gone and self._early_losses[name] <= EARLY_LOSSES):
+        if not is_host_gone or self._early_losses[name] > EARLY_LOSSES:
             raise PenstockError(f"{name} could not start: {reason}")
 
     def _ended(self, process: Process, reason: str, *, is_host_gone: bool = False) -> None:

@@ -242,15 +242,11 @@ class HostAgent:
             else msgspec.structs.replace(stage, model_file=str(self._local(stage.model_file)))
             for stage in spec.stages
         )
-        fields = ("token_file", "tls_certificate", "tls_key")
-        names = {field: getattr(spec.listen, field) for field in fields}
-        listen = {field: None if name is None else str(self._local(name)) for field, name in names.items()}
+        listen = {field: str(self._local(name)) for field, name in spec.listen.files.items()}
         rows = None if spec.rows is None else str(self._folder / ROWS)
         if rows is not None:
             Path(rows).mkdir(exist_ok=True)
-        spec = msgspec.structs.replace(
-            spec, stages=here, rows=rows, listen=msgspec.structs.replace(spec.listen, **listen)
-        )
+        spec = msgspec.structs.replace(spec, stages=here, rows=rows, listen=spec.listen.with_files(listen))
         write_spec(spec, self._folder)
         self._keeper.add_plan(spec, message.workers, is_gentle=message.is_gentle)
 

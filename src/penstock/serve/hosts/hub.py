@@ -45,7 +45,7 @@ from penstock.serve.hosts.agent_messages import (
     RowsPart,
     Welcome,
 )
-from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways, listen_files
+from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways
 from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
 from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
 from penstock.serve.hosts.link_check import HostLink, LinkCheck
@@ -346,11 +346,8 @@ class AgentHub:
                 # Weights lie beside a sub-model, under its name and more.
                 files |= {f"{spec.epoch}/{one.name}": one for one in path.parent.glob(f"{path.name}*")}
             stages.append(msgspec.structs.replace(stage, model_file=name))
-        listen: dict[str, str | None] = {"token_file": None, "tls_certificate": None, "tls_key": None}
-        if has_gateways:
-            for field, path in listen_files(spec.listen).items():
-                listen[field] = f"{spec.epoch}/{field}"
-                files[f"{spec.epoch}/{field}"] = path
+        listen = {field: f"{spec.epoch}/{field}" for field in spec.listen.files} if has_gateways else {}
+        files |= {name: Path(spec.listen.files[field]) for field, name in listen.items()}
         for name, path in files.items():
             if known.get(name) != path.stat().st_size:
                 line.send(_parts(name, path))
@@ -359,7 +356,7 @@ class AgentHub:
             stages=tuple(stages),
             journal=None,
             traces=spec.traces if has_gateways else None,
-            listen=msgspec.structs.replace(spec.listen, **listen),
+            listen=spec.listen.with_files(listen),
         )
         line.send(AddPlan(msgspec.msgpack.encode(told), tuple(workers), is_gentle))
         host.living.update(workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -40,3 +41,13 @@ class ListenOptions(msgspec.Struct, frozen=True):
     access_log: bool = False
     log_format: LogFormat = "text"
     system_shared_memory: bool = False
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The paths of the files, by field; those that are not given are left out."""
+        found = {field: getattr(self, field) for field in ("token_file", "tls_certificate", "tls_key")}
+        return {field: path for field, path in found.items() if path is not None}
+
+    def with_files(self, paths: Mapping[str, str]) -> ListenOptions:
+        """The same options with these files in the place of its own, by field; there are no others."""
+        return msgspec.structs.replace(self, **{**dict.fromkeys(self.files), **paths})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.hosts.agent_messages import CountersPart, RowsPart, StartGateway, TellGateway
 from penstock.serve.hosts.gateways.counter_copies import CountersOut, gateway_of, keep_counters
 from penstock.serve.hosts.gateways.row_copies import RowsIn
-from penstock.serve.listen.options import ListenOptions
 from penstock.serve.observe.counter_file import counters_path, silence
 from penstock.units import US_PER_S
 
@@ -137,10 +136,3 @@ class HeadGateways:
 
     def _is_for(self, host: str, name: str) -> bool:
         return self._copies.get(name) != host
-
-
-def listen_files(options: ListenOptions) -> Mapping[str, Path]:
-    """The files that gateways need: by the field of ``options``, which a host gets a name for."""
-    fields = ("token_file", "tls_certificate", "tls_key")
-    found = {field: getattr(options, field) for field in fields}
-    return {field: Path(path) for field, path in found.items() if path is not None}
