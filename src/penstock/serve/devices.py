@@ -1,7 +1,8 @@
 """Workers and the real devices they run on: who gets which, how a worker is pinned, and what happens if one is lost.
 
-A device class that ``requires`` a device has its workers pinned: the supervisor chooses the devices of this machine
-by their UUIDs before anything starts, each worker sees no other, and checks its own when it starts.
+A device class that ``requires`` a device has its workers pinned: devices are chosen by their UUIDs before anything
+starts, each worker sees no other, and checks its own when it starts. On one machine the supervisor chooses. On many
+hosts the agent of each chooses among its own.
 """
 
 from __future__ import annotations
@@ -66,39 +67,84 @@ class WorkerDevice(msgspec.Struct, frozen=True):
         return None
 
 
-def worker_devices(
-    plan: Plan, executor_of: Mapping[str, str], devices: Sequence[DeviceFacts] | None = None
-) -> tuple[WorkerDevice | None, ...]:
-    """The device of every worker of ``plan`` in its order; None where its class requires none, or its executor
-    (``executor_of`` device class) stands in for one.
+class DeviceNeed(msgspec.Struct, frozen=True):
+    """What a worker needs: number ``device`` of ``device_class`` in the plan, of what that class requires.
 
-    All hosts of the plan are this machine. ``devices`` are those it has, by default what is discovered. Raises
-    :class:`DeviceMismatchError` if they do not suffice.
+    Where it runs there are ``count`` devices of the class, of which this is number ``place``.
     """
+
+    device_class: str
+    device: int
+    place: int
+    count: int
+    names: dict[Vendor, str]
+    min_memory_gb: float | None
+
+    @property
+    def in_plan(self) -> str:
+        """As ``penstock replan --lost`` names it."""
+        return f"{self.device_class}:{self.device}"
+
+
+def device_needs(
+    plan: Plan, executor_of: Mapping[str, str], *, on_hosts: bool = False
+) -> tuple[DeviceNeed | None, ...]:
+    """What every worker of ``plan`` needs, in its order; None where its class requires no device, or its executor
+    (``executor_of`` device class) stands in for one. ``on_hosts``: each host of the plan is a machine of its own;
+    otherwise all are this one."""
     cluster = plan.scenario.cluster
-    used: dict[str, list[int]] = {}
+    found: list[DeviceNeed | None] = []
     for worker in plan.placement:
-        if executor_of[worker.device_class] not in WITHOUT_DEVICE:
-            used.setdefault(worker.device_class, []).append(worker.device)
-    requirements = {name: found for name in used if (found := cluster.requirement_of(name)) is not None}
-    if not requirements:
-        return (None,) * len(plan.placement)
+        required = cluster.requirement_of(worker.device_class)
+        if required is None or executor_of[worker.device_class] in WITHOUT_DEVICE:
+            found.append(None)
+            continue
+        spec = cluster.device_classes[worker.device_class]
+        first = worker.host * spec.per_host if on_hosts else 0
+        count = min(spec.per_host, spec.count - first) if on_hosts else spec.count
+        place = worker.device - first
+        names = dict(required.names)
+        found.append(
+            DeviceNeed(worker.device_class, worker.device, place, count, names, required.min_memory_gb)
+        )
+    return tuple(found)
+
+
+def chosen_devices(
+    needs: Sequence[DeviceNeed | None], devices: Sequence[DeviceFacts] | None = None
+) -> tuple[WorkerDevice | None, ...]:
+    """A device of this machine for each of ``needs``; the same for workers on shares of one device.
+
+    ``devices`` are those it has, by default what is discovered. Raises :class:`DeviceMismatchError` if they do not
+    suffice.
+    """
+    wanted = [need for need in needs if need is not None]
+    if not wanted:
+        return (None,) * len(needs)
     here = visible(assignable(discover() if devices is None else list(devices)), os.environ)
-    needed = {name: used[name] for name in requirements}
-    counts = {name: cluster.device_classes[name].count for name in requirements}
-    given = assign(needed, requirements, here, counts)
+    places: dict[str, list[int]] = {}
+    for need in wanted:
+        places.setdefault(need.device_class, []).append(need.place)
+    requirements = {
+        need.device_class: Requirement(need.device_class, need.names, need.min_memory_gb) for need in wanted
+    }
+    given = assign(places, requirements, here, {need.device_class: need.count for need in wanted})
     _refuse_unpinnable(given, here)
     return tuple(
-        _worker_device(worker.device_class, worker.device, requirements[worker.device_class], device)
-        if (device := given.get((worker.device_class, worker.device))) is not None
-        else None
-        for worker in plan.placement
+        None if need is None else _worker_device(need, given[need.device_class, need.place]) for need in needs
     )
 
 
-def _worker_device(name: str, number: int, requirement: Requirement, device: DeviceFacts) -> WorkerDevice:
+def worker_devices(
+    plan: Plan, executor_of: Mapping[str, str], devices: Sequence[DeviceFacts] | None = None
+) -> tuple[WorkerDevice | None, ...]:
+    """The device of every worker of ``plan`` on this machine (:func:`device_needs`, :func:`chosen_devices`)."""
+    return chosen_devices(device_needs(plan, executor_of), devices)
+
+
+def _worker_device(need: DeviceNeed, device: DeviceFacts) -> WorkerDevice:
     return WorkerDevice(
-        name, number, device.vendor, device.uuid, dict(requirement.names), requirement.min_memory_gb
+        need.device_class, need.device, device.vendor, device.uuid, need.names, need.min_memory_gb
     )
 
 

@@ -321,6 +321,7 @@ def command(
         traces=trace_options,
         transport=transport or default_transport(),
         window=window,
+        hosts_choose_devices=engine == "ray" and address != "local",
     )
     log_to_standard_error(listening.log_format)
     log = logging.getLogger("penstock.serve")

@@ -100,6 +100,12 @@ class CountersPart(msgspec.Struct, frozen=True, tag=True):
     content: bytes
 
 
+class DevicesLost(msgspec.Struct, frozen=True, tag=True):
+    """From an agent: all devices of its host that are lost now, as ``penstock replan --lost`` names them."""
+
+    devices: tuple[str, ...]
+
+
 class EndAgent(msgspec.Struct, frozen=True, tag=True):
     """To an agent: end all gateways and workers, then yourself."""
 
@@ -155,6 +161,7 @@ FromAgent = (
     Hello
     | WorkerUp
     | WorkerEnded
+    | DevicesLost
     | GatewaySaid
     | GatewayEnded
     | RowsPart

@@ -33,6 +33,7 @@ from penstock.serve.hosts.agent_messages import (
     ClockAsked,
     ClockTold,
     CountersPart,
+    DevicesLost,
     EndAgent,
     EndPlan,
     FilePart,
@@ -66,7 +67,10 @@ Line = HostLine[FromAgent]
 
 @final
 class Host:
-    """A host over all starts of its agent. ``living``: its workers that were started and not reported down."""
+    """A host over all starts of its agent. ``living``: its workers that were started and not reported down.
+
+    ``lost_devices``: those that its agent says are lost; none if the agent is gone.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -76,6 +80,7 @@ class Host:
         self.up_since_us = -1
         self.gone_since_us = 0
         self.living: set[int] = set()
+        self.lost_devices: frozenset[str] = frozenset()
 
 
 @final
@@ -399,6 +404,8 @@ class AgentHub:
         elif isinstance(message, WorkerEnded) and message.worker in self._of(host):
             host.living.discard(message.worker)
             self._report(message)
+        elif isinstance(message, DevicesLost):
+            host.lost_devices = frozenset(message.devices)
 
     def _of(self, host: Host) -> set[int]:
         """The workers of ``host`` in all plans. Nobody is believed about those of others."""
@@ -413,7 +420,7 @@ class AgentHub:
         was_up_us = now_us - host.up_since_us
         host.line, host.gone_since_us = None, now_us
         host.launch_at_us = now_us + self._delays.next_us(host.name, was_up_us)
-        workers, host.living = sorted(host.living), set()
+        workers, host.living, host.lost_devices = sorted(host.living), set(), frozenset()
         self._note(f"host {host.name} is gone ({why}); workers {', '.join(map(str, workers))} are down")
         for worker in workers:
             self._report(WorkerEnded(worker, f"host {host.name} is gone: {why}", was_up=True, restart_us=-1))
@@ -421,12 +428,13 @@ class AgentHub:
 
     @property
     def lost(self) -> frozenset[str]:
-        """The hosts that were there and are gone."""
-        return frozenset(
+        """The hosts that were there and are gone, and the devices that others lost."""
+        gone = {
             lost_option(name)
             for name, host in self._hosts.items()
             if host.line is None and host.up_since_us >= 0
-        )
+        }
+        return frozenset(gone).union(*(host.lost_devices for host in self._hosts.values()))
 
     def _bring_back(self, host: Host, now_us: int) -> None:
         ended = None if host.launched is None else host.launched.how_ended()
