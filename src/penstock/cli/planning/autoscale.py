@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from penstock.cli.common.limits import limit_options
-from penstock.cli.common.numbers import FiniteRange, Share
+from penstock.cli.common.numbers import FiniteRange, Share, seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_result
 from penstock.cli.common.policies import routed_policy_option
 from penstock.cli.common.traffic_options import arrivals_option, rate_by_model_option
@@ -25,9 +25,7 @@ from penstock.cli.common.traffic_options import arrivals_option, rate_by_model_o
     show_default=True,
     help="Of arrivals.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of arrivals and noise."
-)
+@seed_option("arrivals and noise")
 @click.option(
     "--forecast",
     type=click.Choice(["live", "known"]),

@@ -6,7 +6,6 @@ The local engine has one in its own process; on many hosts, the agent of each ho
 
 from __future__ import annotations
 
-import heapq
 import os
 import selectors
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ import msgspec
 
 from penstock.clock import Clock
 from penstock.serve.control import Problem, Ready, Stop, WorkerHung, WorkerUp
-from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.engine.backoff import RestartDelays, Restarts
 from penstock.serve.engine.child import Child
 from penstock.serve.engine.device_watch import DeviceWatch
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid, GatewaysElsewhere
@@ -120,15 +119,13 @@ class WorkerKeeper:
         self._workers: dict[int, Worker] = {}
         self._generations = count(1)
         self._delays = RestartDelays()
-        self._restarts: list[tuple[int, int, Worker]] = []
+        self._restarts = Restarts[Worker]()
         self._waiting: list[Worker] = []
-        self._order = count()
 
     @property
     def next_us(self) -> int:
         """When a worker is to be started again, or devices are to be asked."""
-        restart_us = self._restarts[0][0] if self._restarts else NEVER_US
-        return min(restart_us, min((watch.next_us for watch in self._devices.values()), default=NEVER_US))
+        return min(self._restarts.next_us, *(watch.next_us for watch in self._devices.values()), NEVER_US)
 
     @property
     def lost(self) -> frozenset[str]:
@@ -180,8 +177,8 @@ class WorkerKeeper:
     def turn(self) -> None:
         """End workers whose device is lost, and start again those that are due."""
         self._end_workers_of_lost_devices()
-        while self._restarts and self._restarts[0][0] <= self._clock.now_us():
-            self._restart(heapq.heappop(self._restarts)[2])
+        for worker in self._restarts.due(self._clock.now_us):
+            self._restart(worker)
 
     def stop(self) -> None:
         """Tell all, then wait for all."""
@@ -193,8 +190,8 @@ class WorkerKeeper:
             child.reap(END_S)
         for watch in self._devices.values():
             watch.close()
-        self._workers, self._devices, self._specs, self._restarts = {}, {}, {}, []
-        self._waiting = []
+        self._workers, self._devices, self._specs, self._waiting = {}, {}, {}, []
+        self._restarts.clear()
 
     def _hear(self, worker: Worker) -> None:
         child = worker.child
@@ -223,18 +220,15 @@ class WorkerKeeper:
                 del self._workers[worker.index]
             return
         delay_us = self._delays.next_us(worker.index, was_up_us)
-        self._later(worker, now_us + delay_us)
+        self._restarts.later(worker, now_us + delay_us)
         self._report(WorkerEnded(worker.index, reason, bool(was_up_us), delay_us))
-
-    def _later(self, worker: Worker, at_us: int) -> None:
-        heapq.heappush(self._restarts, (at_us, next(self._order), worker))
 
     def _restart(self, worker: Worker) -> None:
         """Start ``worker`` again, or ask later while its device is lost."""
         if not worker.is_wanted:
             return
         if self._devices[worker.epoch].is_lost(worker.index):
-            self._later(worker, self._clock.now_us() + US_PER_S)
+            self._restarts.later(worker, self._clock.now_us() + US_PER_S)
         else:
             self._start(worker)
 
