@@ -23,26 +23,44 @@ from penstock.errors import DeviceLostError, DeviceMismatchError, NoDriverError
 
 if TYPE_CHECKING:  # workers read their device's description and load no plans
     from penstock.plan.documents.plan import Plan
-    from penstock.serve.spec import ServerSpec
 
 WITHOUT_DEVICE = frozenset({"emulated", "padded"})
 """Executors that stand in for a device: they need none."""
 
 
-class WorkerDevice(msgspec.Struct, frozen=True):
-    """The device of one worker: number ``device`` of ``device_class`` in the plan, ``uuid`` on this machine."""
+class DeviceNeed(msgspec.Struct, frozen=True):
+    """What a worker needs: number ``device`` of its class in the plan, which must be as ``required``.
 
-    device_class: str
+    Where it runs there are ``count`` devices of the class, of which this is number ``place``.
+    """
+
+    required: Requirement
     device: int
-    vendor: Vendor
-    uuid: str
-    names: dict[Vendor, str]
-    min_memory_gb: float | None
+    place: int
+    count: int
 
     @property
     def in_plan(self) -> str:
         """As ``penstock replan --lost`` names it."""
-        return f"{self.device_class}:{self.device}"
+        return f"{self.required.device_class}:{self.device}"
+
+
+class WorkerDevice(msgspec.Struct, frozen=True):
+    """The device of one worker: its ``need``, and what was chosen for it on this machine."""
+
+    need: DeviceNeed
+    vendor: Vendor
+    uuid: str
+
+    @property
+    def in_plan(self) -> str:
+        """As ``penstock replan --lost`` names it."""
+        return self.need.in_plan
+
+    @property
+    def device_class(self) -> str:
+        """Its class in the plan."""
+        return self.need.required.device_class
 
     @property
     def environment(self) -> dict[str, str]:
@@ -54,7 +72,7 @@ class WorkerDevice(msgspec.Struct, frozen=True):
 
         Raises :class:`DeviceMismatchError` or :class:`DeviceLostError`.
         """
-        Requirement(self.device_class, self.names, self.min_memory_gb).check(describe_device(self.uuid))
+        self.need.required.check(describe_device(self.uuid))
 
     def why_lost(self) -> str | None:
         """Why the device no longer serves; None while it answers. Only NVIDIA's driver can be asked."""
@@ -65,25 +83,6 @@ class WorkerDevice(msgspec.Struct, frozen=True):
         except (DeviceLostError, NoDriverError) as error:
             return str(error)
         return None
-
-
-class DeviceNeed(msgspec.Struct, frozen=True):
-    """What a worker needs: number ``device`` of ``device_class`` in the plan, of what that class requires.
-
-    Where it runs there are ``count`` devices of the class, of which this is number ``place``.
-    """
-
-    device_class: str
-    device: int
-    place: int
-    count: int
-    names: dict[Vendor, str]
-    min_memory_gb: float | None
-
-    @property
-    def in_plan(self) -> str:
-        """As ``penstock replan --lost`` names it."""
-        return f"{self.device_class}:{self.device}"
 
 
 def device_needs(
@@ -102,11 +101,7 @@ def device_needs(
         spec = cluster.device_classes[worker.device_class]
         first = worker.host * spec.per_host if on_hosts else 0
         count = min(spec.per_host, spec.count - first) if on_hosts else spec.count
-        place = worker.device - first
-        names = dict(required.names)
-        found.append(
-            DeviceNeed(worker.device_class, worker.device, place, count, names, required.min_memory_gb)
-        )
+        found.append(DeviceNeed(required, worker.device, worker.device - first, count))
     return tuple(found)
 
 
@@ -124,14 +119,15 @@ def chosen_devices(
     here = visible(assignable(discover() if devices is None else list(devices)), os.environ)
     places: dict[str, list[int]] = {}
     for need in wanted:
-        places.setdefault(need.device_class, []).append(need.place)
-    requirements = {
-        need.device_class: Requirement(need.device_class, need.names, need.min_memory_gb) for need in wanted
-    }
-    given = assign(places, requirements, here, {need.device_class: need.count for need in wanted})
+        places.setdefault(need.required.device_class, []).append(need.place)
+    requirements = {need.required.device_class: need.required for need in wanted}
+    given = assign(places, requirements, here, {need.required.device_class: need.count for need in wanted})
     _refuse_unpinnable(given, here)
     return tuple(
-        None if need is None else _worker_device(need, given[need.device_class, need.place]) for need in needs
+        None
+        if need is None
+        else WorkerDevice(need, (device := given[need.required.device_class, need.place]).vendor, device.uuid)
+        for need in needs
     )
 
 
@@ -140,12 +136,6 @@ def worker_devices(
 ) -> tuple[WorkerDevice | None, ...]:
     """The device of every worker of ``plan`` on this machine (:func:`device_needs`, :func:`chosen_devices`)."""
     return chosen_devices(device_needs(plan, executor_of), devices)
-
-
-def _worker_device(need: DeviceNeed, device: DeviceFacts) -> WorkerDevice:
-    return WorkerDevice(
-        need.device_class, need.device, device.vendor, device.uuid, need.names, need.min_memory_gb
-    )
 
 
 def _refuse_unpinnable(given: Mapping[tuple[str, int], DeviceFacts], here: Sequence[DeviceFacts]) -> None:
@@ -160,10 +150,10 @@ def _refuse_unpinnable(given: Mapping[tuple[str, int], DeviceFacts], here: Seque
             )
 
 
-def devices_by_class(spec: ServerSpec) -> dict[str, DeviceFacts]:
+def devices_by_class(devices: Sequence[WorkerDevice | None]) -> dict[str, DeviceFacts]:
     """A device of this machine for each device class that requires one: the first worker's."""
     first: dict[str, WorkerDevice] = {}
-    for device in spec.worker_devices:
+    for device in devices:
         if device is not None:
             first.setdefault(device.device_class, device)
     return {name: describe_device(device.uuid) for name, device in first.items()}

@@ -280,7 +280,9 @@ def command(
         options = replace(options, runtimes=with_run_cache(options.runtimes, folder / "engines"))
         spec = prepare(loaded.plan, loaded.profiles, options, folder)
         write_options(options, folder)
-        for warning in device_warnings(loaded.plan.scenario, loaded.profiles, devices_by_class(spec)):
+        for warning in device_warnings(
+            loaded.plan.scenario, loaded.profiles, devices_by_class(spec.worker_devices)
+        ):
             log.warning(warning)
         if journal is not None:
             journal.unlink(missing_ok=True)
