@@ -7,7 +7,6 @@ message is one body. If raw tensors follow the JSON, the length of the JSON is i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock.serve.protocol.errors import ProtocolError, malformed
-from penstock.serve.protocol.jsondata import array_from_json, json_problem, json_text
+from penstock.serve.protocol.jsondata import array_from_json, json_problem, json_text, no_number
 from penstock.serve.protocol.raw import Array, array_from_raw, raw_from_array
 from penstock.serve.protocol.regions import Place, Regions, refuse_large, wanted_place
 
@@ -235,15 +234,8 @@ def _decode_header(
     try:
         header = decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise malformed(f"the JSON of the message is wrong: {error}.{_no_number(bytes(text))}") from None
+        raise malformed(f"the JSON of the message is wrong: {error}.{no_number(bytes(text))}") from None
     return header, None if header_length is None else view[header_length:]
-
-
-def _no_number(text: bytes) -> str:
-    """What to say of JSON with numbers that JSON does not have; some clients write them."""
-    if re.search(rb"[\[,:]\s*-?(NaN|Infinity)\b", text) is None:
-        return ""
-    return " JSON has no NaN and no Infinity: send the tensor as raw data (binary_data_size)."
 
 
 def put_in(regions: Regions | None, request: InferRequest) -> Callable[[Tensor], bool]:
