@@ -57,7 +57,7 @@ docs: $(VENV)/.installed
 coverage: $(VENV)/.torch
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow"
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "slow and not soak and not ray" tests/serve tests/cli
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "slow and not soak and not ray" tests/serve tests/cli tests/api tests/runtime
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -n 2 --plain-kernels 20 -m "not slow and not compiled"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
