@@ -52,12 +52,13 @@ bench: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
 
-# Lines of src that tests run: once compiled, with child processes; once more with kernels as plain Python, each test of a
-# room with kernels for 40 seconds of processor time at most (tests/conftest.py).
+# Lines of src that tests run: the fast tests, real servers with their child processes, and kernels as plain Python. For
+# those only the rooms with kernels, each test for 20 seconds of processor time at most (tests/conftest.py).
 coverage: $(VENV)/.torch
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow"
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -n 2 --plain-kernels 40 -m "not slow and not compiled"
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "slow and not soak and not ray" tests/serve tests/cli tests/api tests/runtime
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -n 2 --plain-kernels 20 -m "not slow and not compiled"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -11,7 +11,7 @@ from penstock.record import Outcome
 from penstock.schedule.rules.reactive import ReactiveFacts
 from penstock.schedule.state.arrays import grow_queues, make_links, make_queues
 from penstock.schedule.table import DispatchTable
-from penstock.simulate.logs import grow_batch_log
+from penstock.simulate.logs import doubled, grow_batch_log
 from penstock.simulate.stagewise import pool_loop
 from penstock.simulate.stagewise.pool_state import PoolState, PoolWorld, Slots, TransferLog
 from penstock.simulate.world import BatchLog, RequestLog
@@ -74,8 +74,10 @@ class PoolRun:
     def _grow(self, status: int) -> None:
         if status == pool_loop.LOG_FULL:
             self.log = grow_batch_log(self.log, self.rng)
-            more = _make_transfers(len(self.transfers.uplink))
-            self.transfers = TransferLog(*map(np.concatenate, zip(self.transfers, more, strict=True)))
+            rows = len(self.transfers.uplink)
+            self.transfers = TransferLog(*map(doubled, self.transfers))
+            for column in self.transfers:
+                column[rows:] = -1
         elif status == pool_loop.QUEUE_FULL:
             self.state = self.state._replace(queues=grow_queues(self.state.queues))
         else:

@@ -83,7 +83,8 @@ def run_stagewise(
         overhead_us=overhead_us,
     )
     rng = noise_source(seed) if sigma.any() else None
-    log = make_batch_log(rows_to_begin_with(table, arrivals), int(np.diff(table.stage_offsets).max()), rng)
+    rows = rows_to_begin_with(table, arrivals, by_stage=True)
+    log = make_batch_log(rows, int(np.diff(table.stage_offsets).max()), rng)
     run = PoolRun(facts, world, log, recorded=True, rng=rng)
     run.add(requests, last=True)
     return run, make_record(table, model_names, requests, run.log, run.n_batches)
