@@ -21,7 +21,7 @@ import msgspec
 
 from penstock.clock import Clock
 from penstock.errors import BadInputError, PenstockError
-from penstock.serve.control import WorkerHung, WorkerUp
+from penstock.serve.control import WorkerCouldRun, WorkerHung, WorkerUp
 from penstock.serve.engine.backoff import RestartDelays
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.replan_on_loss import lost_option
@@ -40,6 +40,7 @@ from penstock.serve.hosts.agent_messages import (
     ProbeMeasured,
     ReplaceWorker,
     RowsPart,
+    WatchWorker,
     Welcome,
 )
 from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways
@@ -164,11 +165,19 @@ class AgentHub:
                     self._let_go[name] = host.launched
                 del self._hosts[name]
 
+    def watch(self, worker: int) -> None:
+        """Ask the agent of its host."""
+        self._tell_of(worker, WatchWorker(worker))
+
     def replace(self, message: WorkerHung) -> None:
         """Ask the agent of its host."""
+        self._tell_of(message.worker, ReplaceWorker(message.worker, message.why))
+
+    def _tell_of(self, worker: int, message: msgspec.Struct) -> None:
+        """Tell the agent of the host on which ``worker`` lives."""
         for host in self._hosts.values():
-            if message.worker in host.living and host.line is not None:
-                host.line.send(ReplaceWorker(message.worker, message.why))
+            if worker in host.living and host.line is not None:
+                host.line.send(message)
 
     def turn(self) -> None:
         """Look for silent hosts, start agents that ended, and end those that are not needed.
@@ -312,6 +321,8 @@ class AgentHub:
             if message.worker in self._of(host):
                 host.living.add(message.worker)
                 self._report(message)
+        elif isinstance(message, WorkerCouldRun) and message.worker in self._of(host):
+            self._report(message)
         elif isinstance(message, WorkerEnded) and message.worker in self._of(host):
             host.living.discard(message.worker)
             self._report(message)
