@@ -87,7 +87,9 @@ def started():
     running = []
 
     def start(program, *, before=()):
-        running.append(subprocess.Popen([*before, sys.executable, "-c", program]))
+        command = [*before, sys.executable, "-c", f"print(flush=True)\n{program}"]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        running[-1].stdout.readline()  # it runs
         pid = running[-1].pid
         os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
         return pid
@@ -95,7 +97,7 @@ def started():
     yield start
     for process in running:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def wait_until(what):
@@ -132,6 +134,22 @@ def test_a_stopped_process_could_have_answered(started):
 
 
 @needs_counts
+@pytest.mark.parametrize(
+    ("hang", "state"),
+    [
+        ("import threading; one = threading.Lock(); one.acquire(); one.acquire()", "S"),  # a deadlock
+        ("import ctypes; ctypes.PyDLL(None).sleep(600)", "S"),  # a driver that does not return
+        ("import re; re.match('(a+)+$', 'a' * 60 + 'b')", "R"),  # a loop that lets no other thread run
+    ],
+)
+def test_a_process_that_hangs_could_have_answered_though_others_want_its_core(started, hang, state):
+    pid = started(hang)
+    wait_until(lambda: thread_times(pid)[pid].state == state)
+    started(LOOP)
+    assert watched_until(pid, 1_000)[0]
+
+
+@needs_counts
 def test_a_process_that_gets_no_core_could_not(started):
     """One that has the lowest priority of all, beside one that never sleeps, on one core."""
     starved = started(LOOP, before=("nice", "-n", "19"))
@@ -139,8 +157,6 @@ def test_a_process_that_gets_no_core_could_not(started):
     os.sched_setscheduler(starved, os.SCHED_IDLE, os.sched_param(0))
     for _ in range(3):
         started(LOOP)
-    # They must have begun to run.
-    time.sleep(0.5)
     ran_us = thread_times(starved)[starved].ran_us
     able, looked_us = watched_until(starved, 20)
     assert not able, (thread_times(starved)[starved].ran_us - ran_us, looked_us)
