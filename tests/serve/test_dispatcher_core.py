@@ -14,7 +14,7 @@ from penstock.schedule.journal import replay
 from penstock.schedule.policy import Decision, Dispatch
 from penstock.schedule.routed_policy import ReservationPolicy
 from penstock.schedule.table import DispatchTable
-from penstock.serve.control import Drained, WorkerHung
+from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.dispatcher.dispatcher import Dispatcher
 from penstock.serve.dispatcher.journal import JournalFile, read_journal
 from penstock.serve.dispatcher.liveness import ANSWER_US, LEAST_RUN_US, LOST_US, OVERDUE_US
@@ -339,15 +339,52 @@ class TestHanging:
         assert dispatcher.look_after(asked_us) == [ForWorker(0, Ping())]
         return dispatcher, asked_us
 
-    def test_no_answer_means_that_it_hangs(self):
+    def silent(self):
+        """Worker 0 did not answer in time."""
         dispatcher, asked_us = self.overdue()
         assert dispatcher.look_after(asked_us + ANSWER_US - 1) == []
         told = dispatcher.look_after(asked_us + ANSWER_US)
-        why = f"no answer to a ping for {ANSWER_US} us"
-        assert told[0] == ForEngine(WorkerHung(0, why))
-        assert told[1].message == Failed((0,), 0, f"worker 0 hangs ({why}).", Again.TOGETHER)
+        return dispatcher, asked_us + ANSWER_US, told
+
+    def test_no_answer_sends_its_batches_another_way_and_its_host_is_asked(self):
+        dispatcher, _, told = self.silent()
+        assert told[0] == ForEngine(WorkerSilent(0))
+        why = f"worker 0 does not answer (no answer to a ping for {ANSWER_US} us)."
+        assert told[1].message == Failed((0,), 0, why, Again.TOGETHER)
         assert told[2].message == Readiness(0, 0, (False,))
         assert dispatcher.in_flight == 0
+
+    def test_one_that_could_have_answered_hangs_once(self):
+        dispatcher, now_us, _ = self.silent()
+        assert dispatcher.look_after(now_us) == []
+        dispatcher.could_run(0)
+        why = f"no answer to a ping for {ANSWER_US} us, though it had a core"
+        assert dispatcher.look_after(now_us) == [ForEngine(WorkerHung(0, why))]
+        dispatcher.could_run(0)
+        assert dispatcher.look_after(now_us + 1) == []
+
+    @pytest.mark.parametrize("sign", ["pong", "report"])
+    def test_one_that_answers_late_works_again(self, sign):
+        """Its answer counts even if its host has already said that it had a core."""
+        dispatcher, now_us, _ = self.silent()
+        dispatcher.could_run(0)
+        pong, report = Pong(0, 0, -1), done(0, 0)
+        told = dispatcher.pong(now_us, pong) if sign == "pong" else dispatcher.stage_done(now_us, report)
+        assert ForGateway(EVERY, Readiness(0, 0, (True,))) in told
+        assert dispatcher.look_after(now_us) == []
+        (assigned,) = dispatcher.arrive(now_us, arrive(9, 2, now_us + 90_000))
+        assert [step.endpoint for step in assigned.message.route] == ["a", "b"]
+
+    @pytest.mark.parametrize("end", ["worker_down", "remove_plan"])
+    def test_one_that_ended_while_it_was_silent_is_not_taken_back(self, end):
+        dispatcher, now_us, _ = self.silent()
+        if end == "worker_down":
+            dispatcher.worker_down(now_us, 0, "died")
+        else:
+            dispatcher.remove_plan(0)
+        dispatcher.could_run(0)
+        assert dispatcher.look_after(now_us) == []
+        assert dispatcher.pong(now_us, Pong(0, 0, -1)) == []
 
     def test_a_slow_worker_that_answers_is_left_alone(self):
         dispatcher, now_us = self.overdue()

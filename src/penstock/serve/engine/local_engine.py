@@ -40,8 +40,10 @@ from penstock.serve.control import (
     Stop,
     Switch,
     SwitchTo,
+    WorkerCouldRun,
     WorkerDown,
     WorkerHung,
+    WorkerSilent,
     WorkerUp,
 )
 from penstock.serve.engine.backoff import RestartDelays, Restarts
@@ -236,6 +238,8 @@ class LocalEngine:
             process.is_serving = True
             if self._is_started:
                 _log.info("%s is up again", process.name)
+        elif isinstance(message, WorkerSilent):
+            self._keeper.watch(message.worker)
         elif isinstance(message, WorkerHung):
             self._keeper.replace(message)
         elif isinstance(message, PlanAdded):
@@ -258,7 +262,9 @@ class LocalEngine:
         worker = self._epochs.workers.get(report.worker)
         if worker is None:
             return
-        if isinstance(report, WorkerUp):
+        if isinstance(report, WorkerCouldRun):
+            self._dispatcher.send(report)
+        elif isinstance(report, WorkerUp):
             worker.endpoint = report.endpoint
             if self._is_started and worker.epoch != self._epochs.loading:
                 _log.info("worker %d is up again", report.worker)

@@ -187,7 +187,12 @@ class Ledger:
         request = self._by_unit.get(message.unit)
         if request is None or message.dispatcher != self._dispatcher:
             return
-        self._forget(request, request.queued())
+        if request.losses:
+            # Some of it may just have been told again. It stays known until the dispatcher has forgotten it.
+            self._forget(request, (message.unit - request.first,))
+            self._cancel_rest(request)
+        else:
+            self._forget(request, request.queued())
         if request.failure is not None:
             text = f"{request.failure} No other route meets the deadline."
             error = ProtocolError(503, text, retry_after_s=RETRY_AFTER_S)
@@ -318,9 +323,13 @@ class Ledger:
                 503, f"{why} It failed {request.losses} times.", retry_after_s=RETRY_AFTER_S
             )
         self._settle(request, Outcome.ERROR, error, now_us)
+        self._cancel_rest(request)
+
+    def _cancel_rest(self, request: Waiting) -> None:
+        """What waits of ``request`` need not run. It is known until the dispatcher has forgotten it: it may just be
+        sending it."""
         waits = any(request.first + offset in self._by_unit for offset in request.queued())
         if waits and self._dispatcher >= 0:
-            # They stay known until the dispatcher has forgotten them: it may just be sending them.
             self.messages.append(Cancel(self._dispatcher, request.first))
 
     def _tell(self, request: Waiting, offsets: Sequence[int], *, alone: bool) -> None:

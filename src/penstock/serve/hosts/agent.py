@@ -47,6 +47,7 @@ from penstock.serve.hosts.agent_messages import (
     SendProbe,
     StartGateway,
     TellGateway,
+    WatchWorker,
     Welcome,
 )
 from penstock.serve.hosts.gateways.at_agent import ROWS, AgentGateways
@@ -194,6 +195,8 @@ class HostAgent:
             self._add_plan(message)
         elif isinstance(message, EndPlan):
             self._keeper.end_plan(message.epoch)
+        elif isinstance(message, WatchWorker):
+            self._keeper.watch(message.worker)
         elif isinstance(message, ReplaceWorker):
             self._keeper.replace(WorkerHung(message.worker, message.why))
         elif isinstance(message, ListenForProbe):

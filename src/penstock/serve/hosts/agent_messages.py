@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.serve.control import ControlMessage, WorkerUp
+from penstock.serve.control import ControlMessage, WorkerCouldRun, WorkerUp
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.worker_keeper import WorkerEnded
 
@@ -57,6 +57,12 @@ class EndPlan(msgspec.Struct, frozen=True, tag=True):
     """To an agent: the workers of this epoch have nothing more to do."""
 
     epoch: int
+
+
+class WatchWorker(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: this worker does not answer; say if it could (:class:`~penstock.serve.control.WorkerCouldRun`)."""
+
+    worker: int
 
 
 class ReplaceWorker(msgspec.Struct, frozen=True, tag=True):
@@ -160,6 +166,7 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
 FromAgent = (
     Hello
     | WorkerUp
+    | WorkerCouldRun
     | WorkerEnded
     | DevicesLost
     | GatewaySaid
@@ -178,6 +185,7 @@ FromHead = (
     | FilePart
     | AddPlan
     | EndPlan
+    | WatchWorker
     | ReplaceWorker
     | StartGateway
     | TellGateway
