@@ -28,10 +28,17 @@ from penstock.cli.common.traffic_options import arrivals_option, rate_by_model_o
 @seed_option("arrivals and noise")
 @click.option(
     "--forecast",
-    type=click.Choice(["live", "known"]),
+    type=click.Choice(["live", "yesterday", "known"]),
     default="live",
     show_default=True,
-    help="live: from the load of the last minutes; known: also from another day of the same arrivals.",
+    help="live: from the load of the last minutes. yesterday: also from the hours of the day before. "
+    "known: also from its minutes.",
+)
+@click.option(
+    "--before",
+    multiple=True,
+    metavar="[MODEL=]PROCESS",
+    help="The day before, as --arrivals [default: --arrivals, with other chance].",
 )
 @click.option(
     "--node-seconds",
@@ -94,7 +101,8 @@ def command(
     rates_rps: dict[str, float],
     seconds: float,
     seed: int,
-    forecast: Literal["live", "known"],
+    forecast: Literal["live", "yesterday", "known"],
+    before: tuple[str, ...],
     node_seconds: float,
     load_seconds: float,
     every_seconds: float,
@@ -133,6 +141,7 @@ def command(
         seconds=seconds,
         seed=seed,
         forecast=forecast,
+        before=before or None,
         node_s=node_seconds,
         load_s=load_seconds,
         every_s=every_seconds,

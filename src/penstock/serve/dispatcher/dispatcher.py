@@ -62,7 +62,7 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class _Silent:
-    """A worker that does not answer, and for now gets no work. ``could_run``: it had a core, so it hangs."""
+    """A worker that does not answer. ``could_run``: it had a core, so it hangs."""
 
     plan: ServedPlan
     endpoint: str
@@ -473,8 +473,11 @@ class Dispatcher:
                 failed = Failed((flight.batch,), -1, step.lost, Again.TOGETHER)
                 messages += [ForGateway(EVERY, failed), *self._decide(plan, now_us)]
         for worker in [worker for worker, one in self._silent.items() if one.could_run]:
-            why = self._silent.pop(worker).why
-            messages.append(ForEngine(WorkerHung(worker, f"{why}, though it had a core")))
+            silent = self._silent.pop(worker)
+            why = f"{silent.why}, though it had a core"
+            messages.append(ForEngine(WorkerHung(worker, why)))
+            if silent.plan.endpoint(worker) is not None:
+                messages += self._give_up(now_us, silent.plan, worker, f"worker {worker} hangs ({why}).")
         return messages + self._retire()
 
     def could_run(self, worker: int) -> None:
@@ -483,18 +486,21 @@ class Dispatcher:
             self._silent[worker].could_run = True
 
     def _suspend(self, now_us: int, plan: ServedPlan, worker: int, why: str) -> Messages:
-        """Give ``worker`` no work until it answers. Its host sees whether it hangs, or waits for a core."""
+        """Give ``worker`` no work until it answers, if another one can do it. Its host sees whether it hangs, or waits
+        for a core."""
         endpoint = plan.endpoint(worker)
-        if endpoint is None:
+        if endpoint is None or worker in self._silent:
             return []
         self._silent[worker] = _Silent(plan, endpoint, why)
-        reason = f"worker {worker} does not answer ({why})."
-        return [ForEngine(WorkerSilent(worker)), *self._give_up(now_us, plan, worker, reason)]
+        messages: Messages = [ForEngine(WorkerSilent(worker))]
+        if not plan.is_alone(worker):
+            messages += self._give_up(now_us, plan, worker, f"worker {worker} does not answer ({why}).")
+        return messages
 
     def _answers(self, now_us: int, worker: int) -> Messages:
         """``worker`` says something. If it was silent, it works again."""
         silent = self._silent.pop(worker, None)
-        if silent is None:
+        if silent is None or silent.plan.endpoint(worker) is not None:
             return []
         silent.plan.up(now_us, worker, silent.endpoint)
         return [*self._readiness(silent.plan), *self._decide(silent.plan, now_us)]

@@ -4,9 +4,9 @@ A worker that is only slow must be left alone: it answers the ping at once, beca
 kinds of hanging are told apart from that. If the process is stopped, no answer comes. If the executor hangs, the
 answer says since when it runs.
 
-A process that gets no core does not answer either. So a silent worker gets no work and its batches go another way, but
-it is replaced only if its host says that it could have answered (:mod:`penstock.serve.engine.silent_workers`). If the
-answer comes after all, it works again.
+A process that gets no core does not answer either. So a silent worker gets no work and its batches go another way, if
+there is one; but it is replaced only if its host says that it could have answered
+(:mod:`penstock.serve.engine.silent_workers`). If the answer comes after all, it works again.
 """
 
 from __future__ import annotations
