@@ -27,7 +27,7 @@ sys.path[0] = str(CHECKOUT / "benchmarks")
 
 SIMULATED_SECONDS = 10.0
 DECIDED_BATCHES = 1_500
-JUDGED_SECONDS = 5.0
+JUDGED_SECONDS = 20.0
 LOAD_FACTORS, HALVINGS = (0.3, 1.3), 6
 
 Run = Callable[[], float]

@@ -27,7 +27,7 @@ from penstock.runtime import available
 from penstock.runtime.settings import RuntimeSettings
 from penstock.serve.devices import DeviceNeed, WorkerDevice, is_poisoned, visible, worker_devices
 from penstock.serve.engine.child import Child
-from penstock.serve.engine.device_watch import WATCH_US, DeviceWatch
+from penstock.serve.engine.watch.device_watch import WATCH_US, DeviceWatch
 from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults, with_run_cache
 from penstock.serve.local_server import LocalServer
 from penstock.serve.prepare import ServeOptions, prepare

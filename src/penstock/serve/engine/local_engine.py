@@ -51,10 +51,10 @@ from penstock.serve.engine.child import Child
 from penstock.serve.engine.control_socket import ControlSocket
 from penstock.serve.engine.elsewhere import ChildElsewhere, GatewayEnded, GatewaySaid
 from penstock.serve.engine.epochs import Epochs
-from penstock.serve.engine.hang_watch import HangWatch
 from penstock.serve.engine.live_scaling import LiveScaling
 from penstock.serve.engine.process import KnownWorker, Process
 from penstock.serve.engine.replan_on_loss import ReplanOnLoss, used_by
+from penstock.serve.engine.watch.hang_watch import HangWatch
 from penstock.serve.engine.worker_keeper import END_S, Keeper, KeeperReport, WorkerEnded, WorkerKeeper
 from penstock.serve.spec import ServerSpec
 from penstock.units import NEVER_US, US_PER_S

@@ -20,9 +20,9 @@ from penstock.clock import Clock
 from penstock.serve.control import Problem, Ready, Stop, WorkerCouldRun, WorkerHung, WorkerUp
 from penstock.serve.engine.backoff import RestartDelays, Restarts
 from penstock.serve.engine.child import Child
-from penstock.serve.engine.device_watch import DeviceWatch
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid, GatewaysElsewhere
 from penstock.serve.engine.silent_workers import SilentWorkers
+from penstock.serve.engine.watch.device_watch import DeviceWatch
 from penstock.serve.spec import ServerSpec
 from penstock.units import NEVER_US, US_PER_S
 
