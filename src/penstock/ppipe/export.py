@@ -58,6 +58,11 @@ def plan_document(plan: Plan, profiles: Mapping[str, Profile]) -> list[dict[str,
             "the plan's stages share their pools, but in the artifact's format every stage has workers of its own. "
             "Plan again without --shared-pools."
         )
+    if any(s.pieces > 1 for model in plan.models for pipeline in model.pipelines for s in pipeline.stages):
+        raise BadInputError(
+            "the plan has split stages, but in the artifact's format a worker gets whole batches. Set "
+            "planner.split_stages to 1 in the scenario and plan again."
+        )
     _refuse_shared_devices(plan)
     entries = [_entry(plan, model, profiles[model.name]) for model in plan.models]
     # The solver's data is for the whole plan. The artifact's files keep it with the first model.
