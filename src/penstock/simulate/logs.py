@@ -92,20 +92,42 @@ def make_record(
 
 
 def _batches(table: DispatchTable, log: BatchLog, n_batches: int) -> Batches:
-    batch, stage = np.nonzero(log.worker[:n_batches] >= 0)
+    batch, column = np.nonzero(log.worker[:n_batches] >= 0)
     model = log.model[batch]
+    stage, size = column, log.size[batch]
+    if table.splits:
+        stage, size = _stages_and_sizes(table, log.pipeline, log.size, batch, column)
     return Batches(
         batch=batch.astype(np.int64),
         model=model,
         pipeline=_within_model(table, log.pipeline[batch], model),
         stage=stage.astype(np.int64),
-        worker=log.worker[batch, stage],
-        size=log.size[batch],
-        queued_us=log.queued_us[batch, stage],
-        start_us=log.start_us[batch, stage],
-        end_us=log.end_us[batch, stage],
-        transfer_us=log.transfer_us[batch, stage],
+        worker=log.worker[batch, column],
+        size=size,
+        queued_us=log.queued_us[batch, column],
+        start_us=log.start_us[batch, column],
+        end_us=log.end_us[batch, column],
+        transfer_us=log.transfer_us[batch, column],
     )
+
+
+def _stages_and_sizes(
+    table: DispatchTable, pipeline: I64, size: I64, batch: I64, column: I64
+) -> tuple[I64, I64]:
+    """The stage and the requests of each piece, (n,) each: of ``column`` (n,) of ``batch`` (n,).
+
+    ``pipeline`` and ``size`` are by batch, ``pipeline`` counts over the table.
+    """
+    first, total = table.stage_offsets[pipeline[batch]], size[batch]
+    stages, begin = first.copy(), np.zeros(len(batch), np.int64)
+    most = table.piece_batch
+    pieces = -(-total // most[stages])
+    while (beyond := column >= begin + pieces).any():
+        begin += np.where(beyond, pieces, 0)
+        stages += beyond
+        pieces = -(-total // most[stages])
+    least, more = np.divmod(total, pieces)
+    return stages - first, least + (column - begin < more)
 
 
 def _within_model(table: DispatchTable, pipeline: I64, model: I64) -> I64:

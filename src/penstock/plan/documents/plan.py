@@ -172,6 +172,11 @@ class Plan(StrictModel):
         return tuple(sorted(held, key=lambda device: (order.index(device[0]), device[1])))
 
 
+def has_split_stages(plan: Plan) -> bool:
+    """Whether some stage divides its batches among several workers."""
+    return any(s.pieces > 1 for model in plan.models for pipeline in model.pipelines for s in pipeline.stages)
+
+
 def devices_of(plan: Plan) -> dict[str, int]:
     """How many devices of each class of the cluster hold a worker."""
     used = devices_in_use(plan.placement)

@@ -21,7 +21,7 @@ import numpy as np
 from penstock.plan.dispatch_table import dispatch_table
 from penstock.plan.documents.plan import Plan, StagePlan
 from penstock.profile.table import FEW_RUNS, Profile
-from penstock.schedule.routed_policy import make_facts
+from penstock.schedule.facts import make_facts
 
 Z99 = 2.3263478740408408
 """The 99th percentile of the standard normal."""
