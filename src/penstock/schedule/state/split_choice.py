@@ -31,8 +31,8 @@ def by_stages(whole: Callable[..., Any], split: Callable[..., Any]) -> Any:
         facts = getattr(arguments[0], "facts", arguments[0])
         return (split if isinstance(facts.split, SplitStages) else whole)(*arguments)
 
-    # Whoever names the choice depends on the module of the kernels (penstock.kernels.stamp).
-    update_wrapper(chosen, whole)
+    # Whoever names the choice depends on both modules (penstock.kernels.stamp): that of ``split`` imports the other.
+    update_wrapper(chosen, split)
     if not config.DISABLE_JIT:
 
         def choose_whole(first: types.Type, *_: types.Type) -> Callable[..., Any] | None:
