@@ -10,9 +10,9 @@ from penstock.arrays import I64
 from penstock.errors import BadInputError
 from penstock.record import Record
 from penstock.schedule.checks import checked_column
+from penstock.schedule.facts import make_facts, make_state
 from penstock.schedule.mechanism.in_flight_kernels import has_room
 from penstock.schedule.mechanism.pool_tournament import build
-from penstock.schedule.routed_policy import make_facts, make_state
 from penstock.schedule.rule_numbers import DEFAULT_POLICY, RULES
 from penstock.schedule.state.arrays import grow_flights, grow_queues, make_reservations
 from penstock.schedule.table import DispatchTable
