@@ -169,16 +169,16 @@ class PlainPolicy:
         ready_us = now_us + self.dispatch_us
         route = self.probe(pipeline, size, now_us)
         stages = self.stages(pipeline)
-        moving_us = sum(int(self.table.transfer_us[s, size]) for s in stages)
-        waiting_us = route.finish - ready_us - self.running_us(route, pipeline, size) - moving_us
+        busy_us = self.running_us(route, pipeline, size) + self.moving_us(pipeline, size)
+        waiting_us = route.finish - ready_us - busy_us
         if waiting_us > 0:
             first_us = self.begins_us(route, pipeline, size) - ready_us
             return now_us + (first_us or waiting_us)
         pool = self.pool(stages[0])
         seen = pool if len(pool) <= 16 else [pool[k * len(pool) // 16] for k in range(16)]
         up_us = [self.free_us(worker) for worker in seen if self.free_us(worker) < NEVER_US]
-        busy_us = [free_us for free_us in up_us if free_us > ready_us]
-        return now_us if 2 * len(busy_us) <= len(up_us) else now_us + min(busy_us) - ready_us
+        later_us = [free_us for free_us in up_us if free_us > ready_us]
+        return now_us if 2 * len(later_us) <= len(up_us) else now_us + min(later_us) - ready_us
 
     def saves(self, now_us, model, queue, dispatches):
         """Whether an idle first stage could still do the head: then it does."""
@@ -310,6 +310,9 @@ class PlainPolicy:
 
     def running_us(self, route, pipeline, batch):
         return sum(end - start for start, end in zip(route.starts, route.ends, strict=True))
+
+    def moving_us(self, pipeline, batch):
+        return sum(int(self.table.transfer_us[s, batch]) for s in self.stages(pipeline))
 
     def begins_us(self, route, pipeline, batch):
         return route.starts[0]

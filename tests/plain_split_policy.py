@@ -73,6 +73,15 @@ class PlainSplitPolicy(PlainPolicy):
     def running_us(self, route, pipeline, batch):
         return sum(max(leg.work_us for leg in route.legs if leg.stage == s) for s in self.stages(pipeline))
 
+    def moving_us(self, pipeline, batch):
+        """As if all went over one link, and 1 us for each further transfer, because each is rounded up by itself."""
+        moving_us, senders = 0, 1
+        for s in self.stages(pipeline):
+            whole_us, pieces = int(self.table.transfer_us[s, batch]), len(self.bounds(s, batch)) - 1
+            moving_us += whole_us + (senders + pieces - 2 if whole_us else 0)
+            senders = pieces
+        return moving_us
+
     def begins_us(self, route, pipeline, batch):
         return max(leg.start_us for leg in route.legs if leg.stage == self.stages(pipeline)[0])
 

@@ -58,6 +58,16 @@ def test_a_small_batch_has_fewer_pieces():
     assert len(dispatch.workers) == 2
 
 
+@pytest.mark.parametrize("pieces", [(2, 1), (1, 2)])
+def test_a_lone_batch_leaves_at_once_though_its_transfers_are_rounded_up_one_by_one(pieces):
+    """Requests take 1.2 us to send, so 2 and 1 take 3 and 2, and all three take 4. Two go over one link in turn."""
+    first, last = Stage([30] * 4, [0, 1, 2]), Stage([6] * 4, [3, 4], [2, 3, 4, 5])
+    table = make_table([(200, [Pipeline(4, [first, last])])])
+    table = table._replace(stage_pieces=np.array(pieces))
+    _, dispatch = dispatched(table, requests=3, rule="penstock")
+    assert dispatch.pieces == pieces
+
+
 def test_three_requests_in_two_pieces():
     _, dispatch = dispatched(two_stages([2, 1]), requests=3, rule="penstock")
     assert [(s.begin, s.end) for s in steps(dispatch)] == [(0, 2), (2, 3), (0, 3)]

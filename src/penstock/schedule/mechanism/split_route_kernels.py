@@ -10,7 +10,7 @@ looks for its worker, and a probe lets go of all of it at its end.
 
 from __future__ import annotations
 
-from penstock.schedule.kernel import NONE, ZERO, inner
+from penstock.schedule.kernel import NONE, ONE, ZERO, inner
 from penstock.schedule.mechanism.link_kernels import first_fit, hold, release
 from penstock.schedule.mechanism.pool_tournament import set_free
 from penstock.schedule.mechanism.route_kernels import BEYOND_US, consider, wins
@@ -216,15 +216,19 @@ def split_waiting_us(
 ) -> int:
     """How long the batch of the last probe waits on its way: what its largest pieces and its transfers do not take.
 
-    Transfers count as if all requests passed one link, so the result may be below 0.
+    Transfers count as if all requests passed one link, so the result may be below 0. Each is rounded up by itself, so
+    each but the first may take 1 us more than its part of the whole.
     """
-    waiting_us, column = finish_us - ready_us, ZERO
+    waiting_us, column, senders = finish_us - ready_us, ZERO, ONE
     for stage in range(facts.stage_offsets[pipeline], facts.stage_offsets[pipeline + 1]):
-        longest_us = ZERO
-        for _ in range(pieces_of(facts, stage, batch)):
+        longest_us, pieces = ZERO, pieces_of(facts, stage, batch)
+        for _ in range(pieces):
             longest_us = max(longest_us, actions.end_us[row, column] - actions.start_us[row, column])
             column += 1
         waiting_us -= longest_us + facts.transfer_us[stage, batch]
+        if facts.transfer_us[stage, batch] > 0:
+            waiting_us -= senders + pieces - 2
+        senders = pieces
     return waiting_us
 
 
