@@ -21,12 +21,12 @@ import msgspec
 
 from penstock.clock import MonotonicClock
 from penstock.serve.executor.emulated import zeros_of
-from penstock.serve.gather import Gather, Whole
+from penstock.serve.hops.gather import Gather, Whole
+from penstock.serve.hops.onward import Onward
 from penstock.serve.messages import BatchHeader, GatewayGone, Ping, Pong, StageDone, ToWorker
 from penstock.serve.protocol.infer import Tensor
 from penstock.serve.spec import ServerSpec, StageSpec, read_spec
 from penstock.serve.transport import Group, decoded, dispatcher_endpoint, open_transport, worker_endpoint
-from penstock.serve.worker import Onward
 from penstock.units import NEVER_US, US_PER_S
 
 
@@ -97,7 +97,7 @@ class Fleet:
         stage = self.spec.stage_at(header.pipeline, header.stage)
         outputs = self.spec.models[stage.model].outputs
         groups = [Group(header.size, self._zeros(stage, header.size))]
-        self._onward.pass_on(header, groups, outputs, self.clock.now_us(), end_us - start_us)
+        self._onward.pass_on(header, groups, stage, outputs, self.clock.now_us(), end_us - start_us)
         transfer_us = queued_us - header.sent_us
         self._dispatcher.send(
             StageDone(header.epoch, header.batch, header.pipeline, header.stage, index, header.size,

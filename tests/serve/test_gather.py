@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 from hypothesis import given
 
-from penstock.serve.gather import MOST_PENDING, Gather
-from penstock.serve.messages import ALL_SHARES, BatchHeader, RouteStep, Share, TensorHeader
+from penstock.serve.hops.gather import MOST_PENDING, Gather
+from penstock.serve.messages import ALL_SHARES, BatchHeader, RouteStep, Share, Split, TensorHeader
 
 ROUTE = (RouteStep(0, "a"),)
 
@@ -119,3 +120,60 @@ def test_the_batches_that_wait_are_bounded():
     for batch in range(MOST_PENDING + 2):
         gather.add(5, *share_of(batch, shares, 0))
     assert gather.older_than(0) == [0, 1]
+
+
+def part_of(batch, sender, *, piece=0, pieces=((1, 1), (2,))):
+    """What a piece of the first stage sends to one of the second: its only row."""
+    header, _ = share_of(batch, (Share(3, 2, ""),), 3, parts=(1,))
+    changes = {"split": Split(pieces, piece, sender), "stage": 1, "gateway": -1, "size": 1}
+    return msgspec.structs.replace(header, **changes), [[(name, sender)] for name in ("x", "y")]
+
+
+def test_a_piece_is_whole_when_all_its_senders_sent():
+    gather = Gather()
+    assert gather.add(0, *part_of(7, 1)) is None
+    assert gather.add(0, *part_of(8, 0)) is None
+    whole = gather.add(0, *part_of(7, 0))
+    assert rows_of(whole, "x") == [("x", 0), ("x", 1)]
+    assert (whole.header.size, whole.header.gateway) == (2, ALL_SHARES)
+    assert len(gather) == 1
+
+
+def test_two_pieces_of_a_batch_at_one_worker_are_kept_apart():
+    pieces = ((1, 1), (1, 1))
+    gather = Gather()
+    for piece in (1, 0):
+        whole = gather.add(0, *part_of(7, piece, piece=piece, pieces=pieces))
+        assert whole.header.split.piece == piece
+    shares = (Share(0, 2, ""), Share(1, 2, ""))
+    for piece in (0, 1):
+        header, frames = share_of(7, shares, 0)
+        split = Split(((3, 1),), 0)
+        assert (piece, gather.add(0, msgspec.structs.replace(header, split=split), frames)) == (piece, None)
+
+
+def test_what_comes_of_a_lost_batch_is_dropped_before_and_after():
+    gather = Gather()
+    gather.add(0, *part_of(7, 1))
+    gather.forget(7)
+    assert len(gather) == 0
+    assert gather.add(0, *part_of(7, 0)) is None
+    assert len(gather) == 0
+    assert gather.is_forgotten(7)
+    for batch in range(100, 100 + MOST_PENDING):
+        gather.forget(batch)
+    assert not gather.is_forgotten(7)
+
+
+def test_a_piece_does_not_go_on_without_a_gateway_and_waits_longer():
+    """Without the rows of one the others would be at other places."""
+    pieces = ((4,), (4,))
+    shares = (Share(0, 2, ""), Share(1, 2, ""))
+    gather = Gather()
+    header, frames = share_of(7, shares, 0)
+    gather.add(5, msgspec.structs.replace(header, split=Split(pieces)), frames)
+    gather.add(5, *share_of(8, shares, 0))
+    (whole,) = gather.without(1)
+    assert whole.header.batch == 8
+    assert gather.older_than(6, 5) == []
+    assert gather.older_than(6, 6) == [7]

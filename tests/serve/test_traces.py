@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 
+import msgspec
 import numpy as np
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,7 +19,7 @@ from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.serve.gateway.ledger import Waiting
 from penstock.serve.local_server import LocalServer
-from penstock.serve.messages import BatchHeader, StageTiming
+from penstock.serve.messages import BatchHeader, Split, StageTiming
 from penstock.serve.observe.traces import (
     DEFAULT_ENDPOINT,
     TRACEPARENT,
@@ -57,7 +58,7 @@ def request(trace, outcome, **changes):
 
 
 def two_stages():
-    timings = (StageTiming(3, 4, 2_300, 2_500, 6_500, 200), StageTiming(8, 4, 7_000, 7_000, 9_000, 500))
+    timings = (StageTiming(3, 4, 2_300, 2_500, 6_500, 200, 0), StageTiming(8, 4, 7_000, 7_000, 9_000, 500, 1))
     return BatchHeader(0, 17, 1, (), 2, (), 0, 4, 9_000, 6_000, (4,), (), timings=timings)
 
 
@@ -93,6 +94,27 @@ def test_a_request_has_a_span_and_one_for_its_queue_and_each_stage():
     assert (stage["penstock.worker"], stage["penstock.batch"], stage["penstock.batch_size"]) == (3, 17, 4)
     assert (stage["penstock.wait_us"], stage["penstock.execution_us"]) == (200, 4_000)
     assert (root.status.status_code, root.parent) == (StatusCode.UNSET, None)
+
+
+def test_the_pieces_of_a_stage_have_a_span_each_and_a_common_stage_has_one():
+    """A request with samples in both pieces of the last stage, which come home one after the other."""
+    first = StageTiming(3, 2, 2_300, 2_500, 6_500, 200, 0)
+    told = []
+
+    def answered_in_parts(traces):
+        made = request(traces.begin("resnet", 2, 1_000, 51_000), Outcome.MET)
+        plain = traces._child
+        traces._child = lambda parent, name, *rest: (told.append(name), plain(parent, name, *rest))
+        for piece in (0, 1):
+            timings = (first, StageTiming(8 + piece, 1, 7_000, 7_000, 9_000, 500, 1, piece))
+            changes = {"timings": timings, "split": Split(((2,), (1, 1)), sender=piece)}
+            traces.ran(made, msgspec.structs.replace(two_stages(), **changes))
+        traces.end(made, 9_400)
+
+    spans = spans_of(answered_in_parts)
+    assert told == ["stage 0", "stage 1 piece 0", "stage 1 piece 1"]
+    assert set(spans) == {"infer", *told}
+    assert spans["stage 1 piece 1"][2].attributes["penstock.worker"] == 9
 
 
 def test_a_request_without_a_result_is_an_error_with_its_reason():

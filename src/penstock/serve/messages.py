@@ -81,7 +81,8 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=12):
 class StageDone(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Worker to dispatcher: a batch left a stage; times as in :class:`penstock.record.Batches`.
 
-    ``pipeline`` counts over the plan of ``epoch``, ``stage`` within the pipeline.
+    ``pipeline`` counts over the plan of ``epoch``, ``stage`` within the pipeline. If the stage is split, each piece
+    of it is reported, and ``size`` is that of the piece.
     """
 
     epoch: Int64
@@ -94,6 +95,7 @@ class StageDone(msgspec.Struct, frozen=True, array_like=True, tag=2):
     start_us: Int64
     end_us: Int64
     transfer_us: Int64
+    piece: Int64 = 0
 
 
 class StageFailed(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -134,7 +136,8 @@ class DispatcherUp(msgspec.Struct, frozen=True, array_like=True, tag=14):
 class Assign(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """Dispatcher to gateway: send these units, in this order, as this gateway's share of a batch along ``route``.
 
-    ``end_us``: when the batch is predicted to leave its last stage.
+    ``end_us``: when the batch is predicted to leave its last stage. ``pieces`` as in :class:`Split`, () if no stage is
+    split.
     """
 
     epoch: Int64
@@ -144,6 +147,7 @@ class Assign(msgspec.Struct, frozen=True, array_like=True, tag=4):
     route: tuple[RouteStep, ...]
     shares: tuple[Share, ...]
     end_us: Int64
+    pieces: tuple[tuple[Int64, ...], ...] = ()
 
 
 class Dropped(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -196,7 +200,10 @@ class BatchDropped(msgspec.Struct, frozen=True, array_like=True, tag=10):
 
 
 class CancelBatch(msgspec.Struct, frozen=True, array_like=True, tag=11):
-    """Gateway to a scheduled worker: nobody waits for this batch any more."""
+    """To a worker: nobody waits for this batch any more.
+
+    A gateway tells scheduled workers. The dispatcher tells those that have, or will get, a part of a split batch.
+    """
 
     batch: Int64
 
@@ -232,7 +239,7 @@ class TensorHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StageTiming(msgspec.Struct, frozen=True, array_like=True):
-    """When a traced batch was in a stage; times and size as in :class:`StageDone`."""
+    """When a traced batch, or a piece of it, was in a stage; times and size as in :class:`StageDone`."""
 
     worker: Int64
     size: Int64
@@ -240,6 +247,20 @@ class StageTiming(msgspec.Struct, frozen=True, array_like=True):
     start_us: Int64
     end_us: Int64
     transfer_us: Int64
+    stage: Int64
+    piece: Int64 = 0
+
+
+class Split(msgspec.Struct, frozen=True, array_like=True):
+    """How a batch is split: ``pieces`` are the rows of each piece of each stage.
+
+    A message to a worker is for ``piece`` of its stage. If it is not from a gateway, ``sender`` is the piece of the
+    stage before that sends it. A message to a gateway is from ``sender``, a piece of the last stage.
+    """
+
+    pieces: tuple[tuple[Int64, ...], ...]
+    piece: Int64 = 0
+    sender: Int64 = 0
 
 
 class BatchHeader(msgspec.Struct, frozen=True, array_like=True, tag=8):
@@ -254,6 +275,9 @@ class BatchHeader(msgspec.Struct, frozen=True, array_like=True, tag=8):
     far. ``deadline_us`` is the earliest of its requests, on the clock of this host; a scheduled worker orders by it.
     ``fallbacks``: hops so far that were meant for shared memory and went another way. If ``is_traced``, each worker
     adds its stage to ``timings``.
+
+    ``split`` is None if no stage of the batch is split. Else ``route`` has a step for each piece, stage after stage,
+    and a message holds some rows of one piece: those that its sender has.
     """
 
     epoch: Int64
@@ -273,6 +297,7 @@ class BatchHeader(msgspec.Struct, frozen=True, array_like=True, tag=8):
     fallbacks: Int64 = 0
     is_traced: bool = False
     timings: tuple[StageTiming, ...] = ()
+    split: Split | None = None
 
 
 ALL_SHARES = -1

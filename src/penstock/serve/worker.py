@@ -1,8 +1,8 @@
 """The process of a worker: it holds the pieces of its pool on one share of a device.
 
-It takes batches in the order in which they come, runs the piece that each one needs, and sends it to the next worker of
-its route; after the last stage, each gateway gets its own rows. A thread receives, so that batches are gathered and
-pings are answered while another batch runs.
+It takes batches in the order in which they come, runs the blocks that each one needs, and sends it to the next worker
+of its route, or in pieces to several; after the last stage, each gateway gets its own rows. A thread receives, so that
+batches are gathered and pings are answered while another batch runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
@@ -23,34 +23,30 @@ from penstock.serve.devices import is_poisoned
 from penstock.serve.executor.base import Executor
 from penstock.serve.executor.make import make_executors
 from penstock.serve.executor.shapes import check_shapes
-from penstock.serve.gather import Gather, Whole
+from penstock.serve.hops.gather import Gather, Whole
+from penstock.serve.hops.onward import Onward
 from penstock.serve.hosts.host_clock import clock_at
 from penstock.serve.messages import (
-    ALL_SHARES,
     BatchHeader,
     GatewayGone,
     Ping,
     Pong,
-    Share,
     StageDone,
     StageFailed,
     StageTiming,
     ToWorker,
 )
 from penstock.serve.protocol.infer import Tensor
-from penstock.serve.spec import ServerSpec, StageSpec, TensorSpec, read_spec
+from penstock.serve.spec import ServerSpec, StageSpec, read_spec
 from penstock.serve.transport import (
     Group,
     Link,
-    Links,
-    Parts,
     Received,
     Transport,
     decoded,
     dispatcher_endpoint,
     open_transport,
     read_groups,
-    tensor_headers,
     worker_endpoint,
 )
 from penstock.units import US_PER_S
@@ -61,6 +57,9 @@ when the workers that are not slowed down leave a core free."""
 
 GATHER_US = 2 * US_PER_S
 """How long a batch waits for a share of a gateway that is not known to be dead."""
+PIECE_RUN_TIMES = 20
+"""A piece waits longer if the plan's batches take long: so many times the longest one. Its parts come from workers that
+need not run at the same time."""
 
 
 def run_worker(folder: Path, line: ControlLine, epoch: int, worker: int, generation: int) -> None:
@@ -68,7 +67,7 @@ def run_worker(folder: Path, line: ControlLine, epoch: int, worker: int, generat
     spec = read_spec(folder, epoch)
     transport = open_transport(spec.transport, f"worker {worker}", folder)
     running = _Worker(spec, folder, worker, transport)
-    inbox = _Inbox(worker, running.clock)
+    inbox = _Inbox(worker, running.clock, longest_us=max(max(stage.latency_us) for stage in spec.stages))
     endpoint = worker_endpoint(folder, worker, generation)
     receiving = (transport, endpoint, folder, line, inbox.take)
     threading.Thread(target=receive, args=receiving, daemon=True).start()
@@ -79,7 +78,8 @@ def run_worker(folder: Path, line: ControlLine, epoch: int, worker: int, generat
             running.forget(item.gateway)
         else:
             inbox.running_since_us = running.now_us()
-            running.serve(queued_us, item)
+            if not inbox.is_lost(item.header):
+                running.serve(queued_us, item)
             inbox.finished()
         del item  # else the memory of this batch is held until another one comes
 
@@ -110,12 +110,13 @@ def receive(
 class _Inbox:
     """What came and was not run yet. One thread receives, and another one takes :attr:`items`."""
 
-    def __init__(self, worker: int, clock: Clock) -> None:
+    def __init__(self, worker: int, clock: Clock, longest_us: int) -> None:
         self.items: queue.SimpleQueue[tuple[int, Whole[memoryview] | GatewayGone]] = queue.SimpleQueue()
         self.running_since_us = -1
         self._worker = worker
         self._clock = clock
         self._gather: Gather[memoryview] = Gather()
+        self._piece_waits_us = max(GATHER_US, PIECE_RUN_TIMES * longest_us)
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
         self._taken = 0
         self._finished = 0
@@ -124,6 +125,10 @@ class _Inbox:
         """The batch that was taken last is done with."""
         self.running_since_us = -1
         self._finished += 1
+
+    def is_lost(self, header: BatchHeader) -> bool:
+        """Whether the batch of a piece was named as lost, so that nobody waits for the rest of it."""
+        return header.split is not None and self._gather.is_forgotten(header.batch)
 
     def take(self, dispatcher: Link, received: Received) -> None:
         message = decoded(self._decoder, received.head)
@@ -135,10 +140,12 @@ class _Inbox:
                 self._put(now_us, one)
             self.items.put((now_us, message))
         elif isinstance(message, Ping):
-            late = self._gather.older_than(now_us - GATHER_US)
-            self._fail(dispatcher, late, "a gateway did not send its share of the batch")
+            late = self._gather.older_than(now_us - GATHER_US, now_us - self._piece_waits_us)
+            self._fail(dispatcher, late, "a part of the batch did not come")
             held = self._taken - self._finished + len(self._gather)
             dispatcher.send(Pong(self._worker, held, self.running_since_us))
+        else:
+            self._gather.forget(message.batch)
 
     def _put(self, now_us: int, whole: Whole[memoryview] | None) -> None:
         if whole is not None:
@@ -196,11 +203,14 @@ class _Worker:
             return
         end_us = self.clock.now_us()
         transfer_us = queued_us - header.sent_us
+        piece = 0 if header.split is None else header.split.piece
         if header.is_traced:
-            timing = StageTiming(self._worker, header.size, queued_us, start_us, end_us, transfer_us)
+            times = (queued_us, start_us, end_us, transfer_us)
+            timing = StageTiming(self._worker, header.size, *times, header.stage, piece)
             header = msgspec.structs.replace(header, timings=(*header.timings, timing))
-        outputs = self._spec.models[self._spec.stage_at(header.pipeline, header.stage).model].outputs
-        self._onward.pass_on(header, groups, outputs, end_us, end_us - start_us)
+        stage = self._spec.stage_at(header.pipeline, header.stage)
+        outputs = self._spec.models[stage.model].outputs
+        self._onward.pass_on(header, groups, stage, outputs, end_us, end_us - start_us)
         self._dispatcher.send(
             StageDone(
                 epoch=header.epoch,
@@ -213,6 +223,7 @@ class _Worker:
                 start_us=start_us,
                 end_us=end_us,
                 transfer_us=transfer_us,
+                piece=piece,
             ),
         )
 
@@ -254,85 +265,3 @@ def _run(stage: StageSpec, executor: Executor, tensors: Sequence[Tensor], size: 
     check_shapes(stage, computed, size)
     made = [Tensor(spec.name, spec.datatype, computed[spec.name]) for spec in stage.computed]
     return made + [inputs[spec.name] for spec in stage.forwarded]
-
-
-@final
-class Onward:
-    """Where a batch goes after a stage: to the next worker, or in shares to the gateways."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._workers = Links(transport)
-        self._gateways = Links(transport)
-        self._gone: set[int] = set()
-
-    def forget(self, gateway: int) -> None:
-        """``gateway`` is gone: what is meant for it is dropped from now on."""
-        self._gone.add(gateway)
-        self._gateways.close(gateway)
-
-    def pass_on(
-        self,
-        header: BatchHeader,
-        groups: Sequence[Group],
-        outputs: Sequence[TensorSpec],
-        now_us: int,
-        compute_us: int,
-    ) -> None:
-        """Send a batch that left a stage, with ``groups`` of all its samples. ``outputs`` are those of the model."""
-        if header.stage + 1 < len(header.route):
-            onward, tensors = next_message(header, groups, now_us, compute_us)
-            step = header.route[onward.stage]
-            self._workers.to(step.worker, step.endpoint).send_batch(onward, tensors)
-            return
-        for share, own in zip(header.shares, shares_of(groups, header.shares, outputs), strict=True):
-            if share.gateway not in self._gone:
-                part, tensors = next_message(header, own, now_us, compute_us, share)
-                self._gateways.to(share.gateway, share.endpoint).send_batch(part, tensors)
-
-
-def shares_of(
-    groups: Sequence[Group], shares: Sequence[Share], outputs: Sequence[TensorSpec]
-) -> list[list[Group]]:
-    """The groups of each share. The samples of the shares follow each other; a group may have samples of several."""
-    if len(shares) == 1:
-        return [list(groups)]
-    specs = {spec.name: spec for spec in outputs}
-    found: list[list[Group]] = []
-    rest = [(group, 0) for group in groups]
-    for share in shares:
-        own: list[Group] = []
-        wanted = share.rows
-        while wanted and rest:
-            group, first = rest.pop(0)
-            samples = min(wanted, group.size - first)
-            own.append(_part(group, first, samples, specs))
-            wanted -= samples
-            if first + samples < group.size:
-                rest.insert(0, (group, first + samples))
-        found.append(own)
-    return found
-
-
-def _part(group: Group, first: int, samples: int, specs: Mapping[str, TensorSpec]) -> Group:
-    if samples == group.size:
-        return group
-    parts = [Tensor(t.name, t.datatype, specs[t.name].part(t.array, first, samples)) for t in group.tensors]
-    return Group(samples, parts)
-
-
-def next_message(
-    header: BatchHeader, groups: Sequence[Group], now_us: int, compute_us: int, share: Share | None = None
-) -> tuple[BatchHeader, list[Parts]]:
-    """The batch of ``header`` after its stage, or one ``share`` of it: each group is one part."""
-    onward = msgspec.structs.replace(
-        header,
-        stage=header.stage + 1,
-        gateway=ALL_SHARES if share is None else share.gateway,
-        size=header.size if share is None else share.rows,
-        sent_us=now_us,
-        compute_us=header.compute_us + compute_us,
-        parts=tuple(group.size for group in groups),
-        tensors=tuple(one for group in groups for one in tensor_headers([group.tensors])),
-        groups=(1,) * len(groups) if len(groups) > 1 else (),
-    )
-    return onward, [[group.tensors] for group in groups]

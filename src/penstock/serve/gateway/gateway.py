@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import final
 
@@ -17,9 +16,10 @@ import msgspec
 
 from penstock.serve.gateway.admission import checked_samples, shared_value
 from penstock.serve.gateway.backend import index_of
+from penstock.serve.gateway.first_stage import first_messages
 from penstock.serve.gateway.ledger import Ledger
 from penstock.serve.gateway.metrics import GatewayMetrics
-from penstock.serve.gateway.waiting import RETRY_AFTER_S, Outputs, Run, Waiting
+from penstock.serve.gateway.waiting import RETRY_AFTER_S, Outputs, Waiting
 from penstock.serve.hosts.host_clock import clock_at
 from penstock.serve.live_record import RowFiles
 from penstock.serve.messages import (
@@ -36,11 +36,10 @@ from penstock.serve.messages import (
 )
 from penstock.serve.observe.traces import RequestTraces
 from penstock.serve.protocol.errors import ProtocolError
-from penstock.serve.protocol.infer import InferRequest, Tensor
-from penstock.serve.spec import Limits, ModelSpec, ServerSpec, TensorSpec
+from penstock.serve.protocol.infer import InferRequest
+from penstock.serve.spec import Limits, ModelSpec, ServerSpec
 from penstock.serve.transport import (
     Links,
-    Parts,
     Received,
     Turns,
     decoded,
@@ -48,7 +47,6 @@ from penstock.serve.transport import (
     gateway_endpoint,
     open_transport,
     read_groups,
-    tensor_headers,
 )
 from penstock.units import US_PER_S
 
@@ -318,11 +316,10 @@ class Gateway:
         runs = self.ledger.assign(message, now_us)
         if not runs:
             return
-        header, groups = first_message(self._specs[message.epoch], self._number, message, runs, now_us)
-        if self._traces is not None and any(run.request.trace is not None for run in runs):
-            header = msgspec.structs.replace(header, is_traced=True)
-        first = message.route[0]
-        self._workers.to(first.worker, first.endpoint).send_batch(header, groups)
+        is_traced = self._traces is not None and any(run.request.trace is not None for run in runs)
+        spec = self._specs[message.epoch]
+        for step, header, groups in first_messages(spec, self._number, message, runs, now_us, is_traced):
+            self._workers.to(step.worker, step.endpoint).send_batch(header, groups)
 
     def _take_result(self, header: BatchHeader, frames: Sequence[memoryview]) -> None:
         spec = self._specs.get(header.epoch)
@@ -332,7 +329,7 @@ class Gateway:
         model = spec.stage_at(header.pipeline, 0).model
         self.metrics.of(header.epoch)[model].batch(header.size, header.compute_us)
         if self._traces is not None and header.timings:
-            for request in self.ledger.requests_of(header.batch):
+            for request in self.ledger.requests_of(header):
                 if request.trace is not None:
                     self._traces.ran(request, header)
         groups = read_groups(header, frames)
@@ -360,40 +357,3 @@ class Gateway:
             finish_us = now_us if request.has_result else -1
             row = (model, request.first + offset, request.arrival_us, request.deadline_us, pipeline, batch)
             self.rows.add((*row, finish_us, int(request.outcome), epoch))
-
-
-def first_message(
-    spec: ServerSpec, gateway: int, message: Assign, runs: Sequence[Run], now_us: int
-) -> tuple[BatchHeader, list[Parts]]:
-    """The share of ``gateway``, ``runs``, for the first worker of its route, in groups of the same shared value."""
-    stage = spec.stage_at(message.pipeline, 0)
-    inputs = {one.name: one for one in spec.models[stage.model].inputs}
-    specs = [inputs[one.name] for one in stage.inputs]
-    axes = {one.name: one.axis for one in specs}
-    groups: list[Parts] = [
-        [_samples_of(run, specs) for run in of_one_value]
-        for _, of_one_value in groupby(runs, lambda run: run.request.shared)
-    ]
-    header = BatchHeader(
-        epoch=message.epoch,
-        batch=message.batch,
-        pipeline=message.pipeline,
-        route=message.route,
-        stage=0,
-        shares=message.shares,
-        gateway=gateway,
-        size=len(message.units),
-        sent_us=now_us,
-        compute_us=0,
-        parts=tuple(run.rows for run in runs),
-        tensors=tuple(one for parts in groups for one in tensor_headers(parts, axes)),
-        deadline_us=min(run.request.deadline_us for run in runs),
-        groups=tuple(len(parts) for parts in groups) if len(groups) > 1 else (),
-    )
-    return header, groups
-
-
-def _samples_of(run: Run, specs: Sequence[TensorSpec]) -> list[Tensor]:
-    """The inputs of a run's samples; views, not copies."""
-    tensors = ((spec, run.request.inputs[spec.name]) for spec in specs)
-    return [Tensor(t.name, t.datatype, spec.part(t.array, run.offset, run.rows)) for spec, t in tensors]

@@ -12,12 +12,12 @@ that moment, so a result that comes after all does not count; its units wait aga
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import final
 
 from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.serve.gateway.outputs import assembled, piece_of, places_in
+from penstock.serve.gateway.shipped import Shipped, shipped_share
 from penstock.serve.gateway.waiting import MOST_RUNS, RETRY_AFTER_S, Outputs, Place, Run, Waiting
 from penstock.serve.messages import (
     Again,
@@ -41,14 +41,6 @@ OVERDUE_US = US_PER_S
 """How late a batch of a dispatcher that died may be before its units wait again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shipped:
-    epoch: int
-    workers: tuple[int, ...]
-    end_us: int
-    runs: tuple[Run, ...]
-
-
 @final
 class Ledger:
     """All requests in flight at gateway number ``gateway``.
@@ -68,7 +60,7 @@ class Ledger:
         self._gateway = gateway
         self._next_unit = 0
         self._by_unit: dict[int, Waiting] = {}
-        self._batches: dict[int, _Shipped] = {}
+        self._batches: dict[int, Shipped] = {}
         self._dispatcher = -1
         self.messages: list[Arrive | Cancel] = []
         """What to tell the dispatcher; whoever sends them empties the list."""
@@ -139,28 +131,30 @@ class Ledger:
         values = list(dict.fromkeys(run.request.shared for run in runs))
         if len(values) > 1:
             runs.sort(key=lambda run: values.index(run.request.shared))
-        workers = tuple(step.worker for step in message.route)
-        self._batches[message.batch] = _Shipped(message.epoch, workers, message.end_us, tuple(runs))
-        return tuple(runs)
+        shipped = shipped_share(message, self._gateway, tuple(runs))
+        self._batches[message.batch] = shipped
+        return shipped.runs
 
-    def requests_of(self, batch: int) -> list[Waiting]:
-        """The requests that have samples in a batch on its way."""
-        shipped = self._batches.get(batch)
-        return list({id(run.request): run.request for run in shipped.runs}.values()) if shipped else []
+    def requests_of(self, header: BatchHeader) -> list[Waiting]:
+        """The requests that have samples in a batch, or a part of one, that came back."""
+        shipped = self._batches.get(header.batch)
+        runs = shipped.part(header) if shipped is not None else ()
+        return list({id(run.request): run.request for run in runs}.values())
 
     def result(
         self, header: BatchHeader, groups: Sequence[Group], now_us: int, specs: Sequence[TensorSpec] = ()
     ) -> None:
-        """A batch came back, in groups as it was sent. Batches that were given up meanwhile are ignored.
+        """A batch came back, in groups as it was sent, or a part of one that is split. Batches that were given up
+        meanwhile are ignored.
 
         ``specs`` say which axis of an output is the batch: the first one unless told. Requests whose samples are not
         all there are answered with an error.
         """
-        shipped = self._batches.pop(header.batch, None)
+        runs = self._come_back(header)
         by_name = {spec.name: spec for spec in specs}
         places = places_in(groups)
         row = 0
-        for run in shipped.runs if shipped else ():
+        for run in runs:
             request = run.request
             self._forget(request, range(run.offset, run.offset + run.rows))
             group, first = places[row] if row < len(places) else (None, 0)
@@ -181,6 +175,18 @@ class Ledger:
                 if problem is not None:
                     outcome = Outcome.ERROR
                 self._settle(request, outcome, problem or made, now_us)
+
+    def _come_back(self, header: BatchHeader) -> tuple[Run, ...]:
+        """The runs of this gateway that ``header`` brings back; the batch is forgotten when the last of them came."""
+        shipped = self._batches.get(header.batch)
+        if shipped is None:
+            return ()
+        runs = shipped.part(header)
+        if header.split is not None:
+            shipped.parts.pop(header.split.sender, None)
+        if not shipped.parts:
+            del self._batches[header.batch]
+        return runs
 
     def drop(self, message: Dropped, now_us: int) -> None:
         """The policy dropped a unit: its request is answered, and its units that are still queued are forgotten."""
@@ -279,10 +285,10 @@ class Ledger:
             if is_overdue(request):
                 self._settle(request, Outcome.ERROR, error, now_us)
 
-    def _may_be_lost_with(self, worker: int, batch: int, shipped: _Shipped) -> bool:
+    def _may_be_lost_with(self, worker: int, batch: int, shipped: Shipped) -> bool:
         """The dispatcher names the batches in its own books; what has left the last stage it does not hold any more."""
         if owner_of(batch) == self._dispatcher:
-            return shipped.workers[-1] == worker
+            return shipped.comes_from(worker)
         return worker in shipped.workers
 
     def _lose(self, batches: Sequence[int], why: str, again: Again, now_us: int) -> None:
@@ -290,7 +296,7 @@ class Ledger:
         retried: set[Waiting] = set()
         gone = [self._batches.pop(batch) for batch in batches]
         for shipped in gone:
-            for run in shipped.runs:
+            for run in shipped.missing():
                 units = range(run.offset, run.offset + run.rows)
                 if run.request.is_settled or run.request.is_abandoned:
                     # Not to be told again: a ``Cancelled`` that is on its way would forget them here only.
@@ -310,7 +316,7 @@ class Ledger:
                 self._tell(request, sorted(offsets), alone=request.runs_alone)
                 retried.add(request)
         for shipped in gone:
-            again_of = next((run.request for run in shipped.runs if run.request in retried), None)
+            again_of = next((run.request for run in shipped.missing() if run.request in retried), None)
             if again_of is not None:
                 self._on_retried(again_of)
 

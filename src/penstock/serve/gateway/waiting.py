@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from penstock.record import Outcome
+from penstock.serve.messages import StageTiming
 from penstock.serve.protocol.errors import ProtocolError
 from penstock.serve.protocol.infer import Tensor
 
@@ -37,7 +38,8 @@ class Waiting:
     ``losses``: how often batches of it were lost; ``failure``: the last reason; ``is_suspect``: one of them failed, so
     this request may be to blame; ``left_us``: when its client left, -1 if it is there; ``trace``: its span, if any.
     ``problem_of`` says why outputs cannot be sent in the form that the client asks for; then they count as an error.
-    ``doubt``: what the client should know of the model's latencies if the request is dropped.
+    ``doubt``: what the client should know of the model's latencies if the request is dropped. ``traced``: the stages
+    of which its trace has a span, if batches of it came back in parts.
     """
 
     model: int
@@ -60,6 +62,7 @@ class Waiting:
     is_suspect: bool = False
     left_us: int = -1
     trace: Any = None
+    traced: set[StageTiming] | None = None
     missing: int = field(init=False)
     pieces: dict[int, list[Tensor]] = field(default_factory=dict)
 

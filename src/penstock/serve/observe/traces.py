@@ -25,7 +25,7 @@ from penstock.record import Outcome
 
 if TYPE_CHECKING:
     from penstock.serve.gateway.waiting import Waiting
-    from penstock.serve.messages import BatchHeader
+    from penstock.serve.messages import BatchHeader, StageTiming
 
 DEFAULT_ENDPOINT = "http://localhost:4318/v1/traces"
 """Where a collector listens for OTLP over HTTP by default."""
@@ -103,16 +103,20 @@ class RequestTraces:
         return span if span.is_recording() else None
 
     def ran(self, request: Waiting, header: BatchHeader) -> None:
-        """``request`` had samples in a batch that came home: a span for each stage."""
-        for stage, timing in enumerate(header.timings):
+        """``request`` had samples in a batch, or a part of one, that came home: a span for each stage.
+
+        The pieces of a stage have one each. Parts may have had stages in common, which are told once.
+        """
+        for timing in _new_of(request, header) if header.split else header.timings:
             self._child(
                 request.trace,
-                f"stage {stage}",
+                _name_of(timing, header),
                 timing.queued_us - timing.transfer_us,
                 timing.end_us,
                 {
                     "penstock.pipeline": header.pipeline,
-                    "penstock.stage": stage,
+                    "penstock.stage": timing.stage,
+                    "penstock.piece": timing.piece,
                     "penstock.batch": header.batch,
                     "penstock.batch_size": timing.size,
                     "penstock.worker": timing.worker,
@@ -151,6 +155,19 @@ class RequestTraces:
 
     def _ns(self, at_us: int) -> int:
         return self._offset_ns + at_us * 1_000
+
+
+def _name_of(timing: StageTiming, header: BatchHeader) -> str:
+    is_split = header.split and len(header.split.pieces[timing.stage]) > 1
+    return f"stage {timing.stage} piece {timing.piece}" if is_split else f"stage {timing.stage}"
+
+
+def _new_of(request: Waiting, header: BatchHeader) -> list[StageTiming]:
+    """The timings that ``request`` has no span of yet."""
+    seen = request.traced = request.traced or set()
+    new = [timing for timing in header.timings if timing not in seen]
+    seen.update(new)
+    return new
 
 
 def _exporter(options: TraceOptions, process: str) -> Any:

@@ -21,6 +21,7 @@ import msgspec
 from penstock.clock import MonotonicClock
 from penstock.record import Outcome
 from penstock.serve.control import ControlLine, Problem, end_with_supervisor
+from penstock.serve.hops.onward import Onward
 from penstock.serve.messages import (
     BatchHeader,
     CancelBatch,
@@ -49,7 +50,7 @@ from penstock.serve.transport import (
     read_tensors,
     worker_endpoint,
 )
-from penstock.serve.worker import Onward, receive
+from penstock.serve.worker import receive
 
 _CAUSES = {Ending.DROPPED: Outcome.DROPPED_DEADLINE, Ending.REFUSED: Outcome.DROPPED_EARLY}
 
@@ -216,7 +217,7 @@ class _Device:
         ]
         groups = [Group(header.size, outputs)]
         outputs_of = self._spec.models[stage.model].outputs
-        to.onward.pass_on(header, groups, outputs_of, self._clock.now_us(), answer.run_us)
+        to.onward.pass_on(header, groups, stage, outputs_of, self._clock.now_us(), answer.run_us)
         to.dispatcher.send(
             StageDone(
                 epoch=header.epoch,

@@ -21,9 +21,9 @@ from penstock.serve.protocol.raw import Array, array_from_raw, raw_from_array
 Buffer = bytes | memoryview
 M = TypeVar("M")
 
-WIRE_VERSION = 3
+WIRE_VERSION = 4
 """Raise it with every change of a message that an older process would misread. 1 was the form without a version; 2
-had other packets within a host."""
+had other packets within a host; 3 had no pieces."""
 NAME = b"pst"
 _PREAMBLE = NAME + bytes([WIRE_VERSION])
 _encoder = msgspec.msgpack.Encoder()
