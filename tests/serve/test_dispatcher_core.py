@@ -586,7 +586,7 @@ def test_a_journal_that_a_kill_cut_off_replays_as_far_as_it_goes(tmp_path):
 
 
 HEADER = {
-    "version": 3,
+    "version": 4,
     "dispatch_us": 0,
     "overhead_us": 0,
     "table": {name: values.tolist() for name, values in two_stage_table()._asdict().items()},
@@ -610,7 +610,7 @@ def journal_text(header=None, rows=(), **columns):
         journal_text() + "\n{",
         journal_text(rows=[7]),
         journal_text(rows=[["decided", 1]]),
-        journal_text(HEADER | {"version": 4}),
+        journal_text(HEADER | {"version": 5}),
         journal_text(worker_host=[0, -1]),
         journal_text(worker_host=[0, 2**70]),
         journal_text(worker_host=[0, 0.5]),

@@ -1,5 +1,7 @@
 """Dispatcher, ledgers and gathering joined by a fake network, with faults at any moment: each request is answered once.
 
+Every history is played twice: with a plan that keeps batches as they are, and with one whose stages split them.
+
 The network keeps the order of messages between two processes and no other order. A message to a process that died is
 lost. What a process had sent before it died may still arrive.
 """
@@ -18,12 +20,15 @@ from hypothesis import example, given, settings
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.record import Outcome
 from penstock.schedule.routed_policy import ReservationPolicy
+from penstock.schedule.table import DispatchTable
 from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.dispatcher.dispatcher import Dispatcher
 from penstock.serve.dispatcher.outgoing import EVERY, ForGateway, ForWorker
 from penstock.serve.dispatcher.served_plan import ServedPlan
+from penstock.serve.gateway.first_stage import first_messages
 from penstock.serve.gateway.ledger import Ledger, Waiting
-from penstock.serve.gather import Gather, Whole
+from penstock.serve.hops.gather import Gather, Whole
+from penstock.serve.hops.onward import parts_of_piece
 from penstock.serve.messages import (
     ALL_SHARES,
     Arrive,
@@ -31,6 +36,7 @@ from penstock.serve.messages import (
     BatchDropped,
     BatchHeader,
     Cancel,
+    CancelBatch,
     Cancelled,
     DispatcherUp,
     Dropped,
@@ -39,16 +45,30 @@ from penstock.serve.messages import (
     Ping,
     Pong,
     Readiness,
+    Share,
     StageDone,
     StageFailed,
+    TensorHeader,
 )
 from penstock.serve.protocol.infer import Tensor
+from penstock.serve.spec import ModelSpec, ServerSpec, StageSpec, TensorSpec
 from penstock.serve.transport import Group
 
 TABLE = make_table(
     [(5_000, [Pipeline(3, [Stage([100, 150, 200], [0, 1]), Stage([100, 150, 200], [0, 1], [5, 6, 7])])])]
 )
-WORKERS = TABLE.n_workers
+TIMES = [100, 150, 200]
+SPLIT = make_table([(5_000, [Pipeline(3, [Stage(TIMES, [0, 1, 0]), Stage(TIMES, [0, 1, 1], TIMES)])])])
+SPLIT = SPLIT._replace(stage_pieces=np.array([3, 2]))
+"""Three pieces of one sample at the first stage, two of at most 2 at the second, the first with rows of two senders."""
+X = TensorSpec("x", "INT64", (-1,))
+STAGE = StageSpec(0, 0, (0, 1), "emulated", (X,), (X,), (), (0, 1))
+SPEC = ServerSpec(
+    (ModelSpec("m", 5_000, 1.0, 3, (X,), (X,), ("emulated",)),),
+    (STAGE, STAGE),
+    ((0,),),
+    {"stage_offsets": [0, 2], "pipeline_offsets": [0, 1]},
+)
 POISON = -77
 """A sample that the executor refuses."""
 
@@ -66,8 +86,10 @@ class Worker:
 class World:
     """The whole server without a process, and the requests that were made."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, table: DispatchTable = TABLE) -> None:
         self.rng = random.Random(seed)
+        self.table = table
+        self.split_batches = 0
         self.now_us = 0
         self.links: dict[tuple, deque] = {}
         self.ledgers: dict[int, Ledger] = {}
@@ -81,13 +103,18 @@ class World:
         self.drained: list[int] = []
         self.replaced: list[int] = []
         self.taken_back = 0
-        for worker in range(WORKERS):
+        for worker in range(table.n_workers):
             self.workers[worker] = self.new_worker(0)
         self.new_dispatcher()
         for _ in range(2):
             self.new_gateway()
 
     # Processes
+
+    def plan(self, epoch: int) -> ServedPlan:
+        first = epoch * self.table.n_workers
+        policy = ReservationPolicy(self.table)
+        return ServedPlan(epoch, policy, self.table, self.now_us, first_worker=first)
 
     def new_worker(self, epoch: int) -> Worker:
         self.started += 1
@@ -98,10 +125,7 @@ class World:
         self.number += 1
         self.dispatcher = Dispatcher(self.number, late_us=0)
         for epoch in sorted(self.epochs):
-            plan = ServedPlan(
-                epoch, ReservationPolicy(TABLE), TABLE, self.now_us, first_worker=epoch * WORKERS
-            )
-            self.dispatcher.add_plan(plan)
+            self.dispatcher.add_plan(self.plan(epoch))
         for epoch in sorted(self.epochs):
             if epoch <= self.epoch:
                 self.tell(self.dispatcher.switch(self.now_us, epoch, (0,)))
@@ -135,11 +159,9 @@ class World:
         """To a plan of the same model, on workers of its own."""
         epoch = self.epoch + 1
         self.epochs.add(epoch)
-        first = epoch * WORKERS
-        self.dispatcher.add_plan(
-            ServedPlan(epoch, ReservationPolicy(TABLE), TABLE, self.now_us, first_worker=first)
-        )
-        for worker in range(first, first + WORKERS):
+        plan = self.plan(epoch)
+        self.dispatcher.add_plan(plan)
+        for worker in plan.workers:
             self.workers[worker] = self.new_worker(epoch)
             self.tell(self.dispatcher.worker_up(self.now_us, worker, self.workers[worker].endpoint))
         self.epoch = epoch
@@ -231,30 +253,19 @@ class World:
     def ship(self, gateway: int, message: Assign, runs) -> None:
         if not runs:
             return
-        rows = [int(v) for run in runs for v in run.request.inputs["x"].array[run.offset :][: run.rows]]
-        header = BatchHeader(
-            epoch=message.epoch,
-            batch=message.batch,
-            pipeline=message.pipeline,
-            route=message.route,
-            stage=0,
-            shares=message.shares,
-            gateway=gateway,
-            size=len(rows),
-            sent_us=self.now_us,
-            compute_us=0,
-            parts=(len(rows),),
-            tensors=(),
-        )
-        self.put(("g", gateway), ("w", message.route[0].endpoint), header, [rows])
+        for step, header, ((*parts,),) in first_messages(SPEC, gateway, message, runs, self.now_us, False):
+            rows = [part[0].array.tolist() for part in parts]
+            self.put(("g", gateway), ("w", step.endpoint), header, rows)
+        self.split_batches += bool(message.pieces)
 
     def to_worker(self, number: int, worker: Worker, message, rows) -> None:
         if isinstance(message, BatchHeader):
-            # A tensor's frames are in `rows`; the header needs one tensor for them to be put together.
-            whole = worker.gather.add(self.now_us, with_tensor(message), rows)
+            whole = worker.gather.add(self.now_us, message, rows)
             worker.inbox.extend([whole] if whole is not None else [])
         elif isinstance(message, GatewayGone):
             worker.inbox.extend(worker.gather.without(message.gateway))
+        elif isinstance(message, CancelBatch):
+            worker.gather.forget(message.batch)
         elif isinstance(message, Ping):
             for batch in worker.gather.older_than(self.now_us - 2_000_000):
                 self.report(worker, StageFailed(batch, number, "not whole", is_incomplete=True))
@@ -277,13 +288,26 @@ class World:
         header = batch.header
         rows = [row for frame in batch.frames for row in frame]
         assert len(rows) == header.size
+        if header.split is not None and worker.gather.is_forgotten(header.batch):
+            return
         if POISON in rows:
             self.report(worker, StageFailed(header.batch, number, "refused"))
             return
         rows = [row * 10 for row in rows]
         stage = header.stage + 1
-        if stage < len(header.route):
-            onward = changed(header, stage=stage, gateway=ALL_SHARES, parts=(len(rows),))
+        if header.split is not None:
+            groups = [Group(len(rows), [Tensor("x", "INT64", np.array(rows))])]
+            for to, part, (((tensor,),),) in parts_of_piece(
+                header, header.split, groups, STAGE, (X,), self.now_us, 1
+            ):
+                own = tensor.array.tolist()
+                if isinstance(to, Share):
+                    self.put(("w", worker.endpoint), ("g", to.gateway), part, own)
+                else:
+                    self.put(("w", worker.endpoint), ("w", to.endpoint), part, [own])
+        elif stage < len(header.route):
+            tensors = (TensorHeader("x", "INT64", (len(rows),)),)
+            onward = changed(header, stage=stage, gateway=ALL_SHARES, parts=(len(rows),), tensors=tensors)
             self.put(("w", worker.endpoint), ("w", header.route[stage].endpoint), onward, [rows])
         else:
             first = 0
@@ -293,7 +317,17 @@ class World:
                 back = changed(header, stage=stage, gateway=share.gateway, size=len(own))
                 self.put(("w", worker.endpoint), ("g", share.gateway), back, own)
         done = StageDone(
-            header.epoch, header.batch, header.pipeline, header.stage, number, header.size, 0, 0, 0, 0
+            header.epoch,
+            header.batch,
+            header.pipeline,
+            header.stage,
+            number,
+            header.size,
+            0,
+            0,
+            0,
+            0,
+            0 if header.split is None else header.split.piece,
         )
         self.report(worker, done)
 
@@ -377,12 +411,6 @@ def changed(header: BatchHeader, **fields) -> BatchHeader:
     return BatchHeader(**{name: getattr(header, name) for name in header.__struct_fields__} | fields)
 
 
-def with_tensor(header: BatchHeader) -> BatchHeader:
-    from penstock.serve.messages import TensorHeader
-
-    return changed(header, tensors=(TensorHeader("x", "INT64", (header.size,)),))
-
-
 ACTIONS = {
     "ask": 8,
     "deliver": 30,
@@ -395,10 +423,12 @@ ACTIONS = {
     "switch": 1,
     "starve": 1,
 }
+BUSY = ACTIONS | {"ask": 24}
+"""Most batches are full, so that they are split."""
 
 
-def play(seed: int, steps: int, actions: dict[str, int]) -> World:
-    world = World(seed)
+def play(seed: int, steps: int, actions: dict[str, int], table: DispatchTable = TABLE) -> World:
+    world = World(seed, table)
     names = world.rng.choices(list(actions), list(actions.values()), k=steps)
     for name in names:
         getattr(world, name)(**({"poison": True} if name == "ask" and world.rng.random() < 0.05 else {}))
@@ -407,18 +437,24 @@ def play(seed: int, steps: int, actions: dict[str, int]) -> World:
     return world
 
 
+@pytest.mark.parametrize("table", [TABLE, SPLIT], ids=["as they are", "split"])
 @settings(max_examples=60, deadline=None)
-@example(376267)  # a batch was lost while a cancellation was on its way
-@given(st.integers(0, 2**32))
-def test_every_request_is_answered_once_whatever_dies(seed):
-    play(seed, 300, ACTIONS)
+@example(seed=376267)  # a batch was lost while a cancellation was on its way
+@given(seed=st.integers(0, 2**32))
+def test_every_request_is_answered_once_whatever_dies(seed, table):
+    play(seed, 300, ACTIONS if table is TABLE else BUSY, table)
 
 
+def test_the_plan_that_splits_does_split():
+    assert play(1, 400, {"ask": 8, "deliver": 30, "work": 12, "tick": 6}, SPLIT).split_batches > 5
+
+
+@pytest.mark.parametrize("table", [TABLE, SPLIT], ids=["as they are", "split"])
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32))
-def test_workers_that_die_cost_no_request_that_has_time(seed):
+@given(seed=st.integers(0, 2**32))
+def test_workers_that_die_cost_no_request_that_has_time(seed, table):
     """Deaths of workers are rare enough here that no request meets three of them."""
-    world = World(seed)
+    world = World(seed, table)
     world.ask()
     for _ in range(2):
         for name in world.rng.choices(["ask", "deliver", "work"], [2, 5, 2], k=30):
@@ -431,10 +467,11 @@ def test_workers_that_die_cost_no_request_that_has_time(seed):
             assert request.has_result
 
 
+@pytest.mark.parametrize("table", [TABLE, SPLIT], ids=["as they are", "split"])
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32))
-def test_a_switch_costs_no_request_that_has_time(seed):
-    world = World(seed)
+@given(seed=st.integers(0, 2**32))
+def test_a_switch_costs_no_request_that_has_time(seed, table):
+    world = World(seed, table)
     for _ in range(2):
         for name in world.rng.choices(["ask", "deliver", "work", "tick"], [2, 5, 2, 1], k=30):
             getattr(world, name)()
@@ -457,6 +494,7 @@ def test_workers_that_starve_lose_nothing_and_some_are_taken_back():
 
 
 @pytest.mark.slow
-def test_many_long_histories():
+@pytest.mark.parametrize("table", [TABLE, SPLIT], ids=["as they are", "split"])
+def test_many_long_histories(table):
     for seed in range(100):
-        play(seed, 2_000, ACTIONS)
+        play(seed, 2_000, ACTIONS if table is TABLE else BUSY, table)

@@ -114,7 +114,7 @@ def prepare(plan: Plan, profiles: Mapping[str, Profile], options: ServeOptions, 
         writer = StageWriter(cuts, folder, index)
         for position, pipeline in enumerate(model.pipelines):
             for stage in pipeline.stages:
-                latency_us = table.latency_us[len(stages), : stage.batch + 1].tolist()
+                latency_us = table.latency_us[len(stages), : stage.piece + 1].tolist()
                 stages.append(_stage(writer, options, stage, (index, position), tuple(latency_us)))
         models.append(model_spec(model, cuts, stages, index, plan.scenario.models[index]))
     return ServerSpec(

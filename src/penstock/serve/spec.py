@@ -96,7 +96,8 @@ class StageSpec(msgspec.Struct, frozen=True):
     """What runs in one stage: ``blocks`` [start, stop) of a model.
 
     ``inputs`` arrive with a batch, ``computed`` come from the executor, ``forwarded`` are inputs that later
-    stages need. ``latency_us[n]`` is the profile's time for a batch of n; index 0 is unused.
+    stages need. ``latency_us[n]`` is the profile's time for a batch of n, up to the largest that a worker gets: a piece
+    if the stage is split; index 0 is unused.
     ``runtime``: the device, precision and mode of an executor that computes. ``segments``: where a scheduled device
     may stop. ``device_class`` and ``share`` (1/n of a device) name the pool to people.
     """

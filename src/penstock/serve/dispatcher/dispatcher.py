@@ -21,16 +21,19 @@ from penstock.record import Outcome
 from penstock.schedule.checks import checked_batch, checked_id, checked_index, checked_time
 from penstock.schedule.policy import Dispatch
 from penstock.serve.control import Drained, WorkerHung, WorkerSilent
-from penstock.serve.dispatcher.flights import Flight, Flights, Whole
+from penstock.serve.dispatcher.flights import AnyFlight, Flight, Flights, Over, Whole
 from penstock.serve.dispatcher.liveness import Liveness
 from penstock.serve.dispatcher.outgoing import EVERY, ForEngine, ForGateway, ForWorker, Messages
 from penstock.serve.dispatcher.served_plan import ServedPlan
+from penstock.serve.dispatcher.split_flights import SplitFlight, SplitWhole
+from penstock.serve.hops.pieces import Pieces, lot_pieces
 from penstock.serve.messages import (
     Again,
     Arrive,
     Assign,
     BatchDropped,
     Cancel,
+    CancelBatch,
     Cancelled,
     DispatcherUp,
     Dropped,
@@ -178,12 +181,18 @@ class Dispatcher:
         return messages
 
     def gateway_down(self, now_us: int, gateway: int) -> Messages:
-        """A gateway died: nobody waits for its units. Its batches run on, because they may hold units of others."""
+        """A gateway died: nobody waits for its units. Its batches run on, because they may hold units of others.
+
+        A batch that is split does not if rows may be missing: its pieces could not tell which rows they have.
+        """
         messages = self.catch_up(now_us)
         self._gateways.pop(gateway, None)
         for unit in [unit for unit in self._waiting if owner_of(unit) == gateway]:
             self._unqueue(unit)
         messages.append(ForWorker(EVERY, GatewayGone(gateway)))
+        for flight in [flight for flight in self._flights if flight.needs(gateway)]:
+            why = f"gateway {gateway} died, and may not have sent its share."
+            messages += self._lose(now_us, flight, Failed((flight.batch,), -1, why, Again.TOGETHER))
         return messages + self._decide_all(now_us) + self._retire()
 
     # Requests
@@ -286,22 +295,39 @@ class Dispatcher:
     def _send(self, plan: ServedPlan, dispatch: Dispatch) -> Messages:
         messages: Messages = []
         route = plan.route(dispatch.workers)
+        workers = tuple(step.worker for step in route)
         whole = Whole(plan, dispatch.batch, len(route))
+        split = SplitWhole(plan, dispatch.batch) if is_split(dispatch) else None
+        pieces: Pieces = ()
+        rows = 0
         for units, requests in self._lots(dispatch.requests):
             batch = numbered(self.number, self._batches)
             self._batches += 1
-            workers = tuple(step.worker for step in route)
-            flight = Flight(batch, whole, requests, workers, dispatch.end_us)
-            self._flights.add(flight, self._liveness.first_check_us(flight))
             by_gateway: dict[int, list[int]] = {}
             for unit in units:
                 by_gateway.setdefault(owner_of(unit), []).append(unit)
+            flight: AnyFlight
+            if split is None:
+                flight = Flight(batch, whole, requests, workers, dispatch.end_us)
+            else:
+                pieces = lot_pieces(dispatch.pieces, len(dispatch.requests), rows, len(units))
+                gateways = tuple(by_gateway)
+                flight = SplitFlight(batch, split, requests, workers, dispatch.end_us, pieces, gateways)
+                rows += len(units)
+            self._flights.add(flight, self._liveness.first_check_us(flight))
             shares = tuple(
                 Share(gateway, len(own), self._gateways[gateway]) for gateway, own in by_gateway.items()
             )
             for gateway, own in by_gateway.items():
                 assign = Assign(
-                    plan.epoch, batch, dispatch.pipeline, tuple(own), route, shares, dispatch.end_us[-1]
+                    plan.epoch,
+                    batch,
+                    dispatch.pipeline,
+                    tuple(own),
+                    route,
+                    shares,
+                    flight.last_end_us,
+                    pieces,
                 )
                 messages.append(ForGateway(gateway, assign))
         return messages
@@ -334,10 +360,12 @@ class Dispatcher:
 
     # Batches
 
-    def reserved_end_us(self, batch: int, stage: int) -> int | None:
-        """When ``batch`` should leave ``stage``, as predicted at its dispatch; None if it is not on its way."""
-        flight = self._flights.get(batch)
-        return flight.end_us[stage] if flight is not None and 0 <= stage < len(flight.end_us) else None
+    def reserved_end_us(self, message: StageDone) -> int | None:
+        """When a batch should have left the stage, as predicted at its dispatch; None if it is not on its way."""
+        flight = self._flights.get(message.batch)
+        if flight is None or not 0 <= message.stage < len(flight.end_us):
+            return None
+        return flight.reserved_us(message.stage, message.piece)
 
     def stage_done(self, now_us: int, message: StageDone) -> Messages:
         """Correct the policy's table by what really happened."""
@@ -351,11 +379,12 @@ class Dispatcher:
         self._liveness.heard_of(message.worker)
         flight = self._flights.get(message.batch)
         if flight is not None:
-            if message.stage and plan.has_links:
+            if message.stage and plan.has_links and not flight.pieces:
                 # Clocks of hosts agree to half of a message's way only: a time below 0 is none.
                 transfer_us = min(max(message.transfer_us, 0), LONGEST_US)
                 plan.policy.transferred(now_us, flight.whole.batch, message.stage, transfer_us)
-            self._over(now_us, flight.whole, self._flights.stage_done(flight, message.stage))
+            over = self._flights.stage_done(flight, message.stage, message.piece)
+            self._over(now_us, flight.whole, over)
         return messages + self._decide(plan, now_us) + self._retire()
 
     def stage_failed(self, now_us: int, message: StageFailed) -> Messages:
@@ -376,8 +405,7 @@ class Dispatcher:
         again = Again.ALONE if flight.requests > 1 else Again.NEVER
         if message.is_incomplete:
             again = Again.TOGETHER
-        self._lose(now_us, flight)
-        messages.append(ForGateway(EVERY, Failed((flight.batch,), -1, message.message, again)))
+        messages += self._lose(now_us, flight, Failed((flight.batch,), -1, message.message, again))
         return messages + self._decide(flight.whole.plan, now_us) + self._retire()
 
     def stage_dropped(self, now_us: int, message: StageDropped) -> Messages:
@@ -387,20 +415,21 @@ class Dispatcher:
         flight = self._flights.get(message.batch)
         if flight is None:
             return messages
-        self._lose(now_us, flight)
-        messages.append(ForGateway(EVERY, BatchDropped(message.batch, message.cause)))
+        messages += self._lose(now_us, flight, BatchDropped(message.batch, message.cause))
         return messages + self._decide(flight.whole.plan, now_us) + self._retire()
 
-    def _over(self, now_us: int, whole: Whole, stage: int | None) -> None:
-        if stage is not None:
-            whole.plan.policy.complete(now_us, whole.batch, stage)
+    def _over(self, now_us: int, whole: Whole | SplitWhole, steps: Over) -> None:
+        for step in steps:
+            whole.plan.policy.complete(now_us, whole.batch, *step)
 
-    def _lose(self, now_us: int, flight: Flight) -> None:
+    def _lose(self, now_us: int, flight: AnyFlight, said: Failed | BatchDropped) -> Messages:
+        """``flight`` goes no further; ``said`` to the gateways."""
         over = self._flights.lose(flight)
-        if over == -1:
+        if over is None:
             flight.whole.plan.policy.abandon(now_us, flight.whole.batch)
         else:
             self._over(now_us, flight.whole, over)
+        return [ForGateway(EVERY, said), *_not_to_wait([flight])]
 
     # Workers
 
@@ -434,6 +463,7 @@ class Dispatcher:
         failed = Failed(tuple(flight.batch for flight in lost), worker, reason, Again.TOGETHER)
         return [
             ForGateway(EVERY, failed),
+            *_not_to_wait(lost),
             *self._readiness(plan),
             *self._decide(plan, now_us),
             *self._retire(),
@@ -461,17 +491,20 @@ class Dispatcher:
         for flight in self._flights.due(now_us):
             if self._flights.get(flight.batch) is not flight:
                 continue  # lost with a worker that was given up a moment ago
-            plan, worker = flight.whole.plan, flight.worker
-            step = self._liveness.overdue(now_us, flight)
-            self._flights.check_at(flight, step.check_us)
-            if step.ping:
-                messages.append(ForWorker(worker, step.ping))
-            if step.silent is not None:
-                messages += self._suspend(now_us, plan, worker, step.silent)
-            elif step.lost is not None:
-                self._lose(now_us, flight)
-                failed = Failed((flight.batch,), -1, step.lost, Again.TOGETHER)
-                messages += [ForGateway(EVERY, failed), *self._decide(plan, now_us)]
+            plan = flight.whole.plan
+            steps = [
+                (worker, self._liveness.overdue(now_us, worker, end_us))
+                for worker, end_us in flight.awaited()
+            ]
+            self._flights.check_at(flight, min(step.check_us for _, step in steps))
+            for worker, step in steps:
+                if step.ping:
+                    messages.append(ForWorker(worker, step.ping))
+                if step.silent is not None:
+                    messages += self._suspend(now_us, plan, worker, step.silent)
+                elif step.lost is not None and self._flights.get(flight.batch) is flight:
+                    failed = Failed((flight.batch,), -1, step.lost, Again.TOGETHER)
+                    messages += [*self._lose(now_us, flight, failed), *self._decide(plan, now_us)]
         for worker in [worker for worker, one in self._silent.items() if one.could_run]:
             silent = self._silent.pop(worker)
             why = f"{silent.why}, though it had a core"
@@ -523,3 +556,15 @@ class Dispatcher:
             return None
         known = ", ".join(f"{plan.workers[0]} to {plan.workers[-1]}" for plan in self._plans.values())
         raise BadInputError(f"worker (={worker}) must be one of {known or 'a plan that was added'}.")
+
+
+def _not_to_wait(lost: Sequence[AnyFlight]) -> Messages:
+    """Workers that have, or will get, a part of a lost batch would wait for the rest of it."""
+    return [
+        ForWorker(worker, CancelBatch(flight.batch)) for flight in lost for worker in flight.workers_to_tell
+    ]
+
+
+def is_split(dispatch: Dispatch) -> bool:
+    """Whether any stage of the batch has several pieces."""
+    return bool(dispatch.pieces) and max(dispatch.pieces) > 1

@@ -49,7 +49,8 @@ class PlanMetrics:
     def __init__(self, spec: ServerSpec, folder: Path | None = None) -> None:
         table = spec.dispatch_table()
         self._stage_offsets: list[int] = table.stage_offsets.tolist()
-        self._planned_batch: list[int] = table.pipeline_batch.tolist()
+        # A first stage that is split is filled piece by piece.
+        self._planned_first: list[int] = table.piece_batch[table.stage_offsets[:-1]].tolist()
         pools: list[int] = table.pool_of_worker.tolist()
         self._pool_of = {spec.first_worker + place: pool for place, pool in enumerate(pools)}
         names = _Names(spec, table.pool_of_stage.tolist())
@@ -77,7 +78,7 @@ class PlanMetrics:
         cells = self._stages[self._stage_offsets[message.pipeline] + message.stage]
         busy_us = max(message.end_us - message.start_us, 0)
         if message.stage == 0:
-            planned = self._planned_batch[message.pipeline]
+            planned = self._planned_first[message.pipeline]
             self._fill[message.pipeline].observe(message.size * MILLION // planned)
         cells.wait.observe(max(message.start_us - message.queued_us, 0))
         cells.run.observe(busy_us)

@@ -166,7 +166,7 @@ class _Loop:
         if isinstance(message, Arrive):
             return dispatcher.arrive(now_us, message)
         if isinstance(message, StageDone):
-            reserved_us = dispatcher.reserved_end_us(message.batch, message.stage)
+            reserved_us = dispatcher.reserved_end_us(message)
             answer = dispatcher.stage_done(now_us, message)
             self._metrics.stage_done(message, reserved_us)
             if self._live_record is not None and message.epoch in self._specs:

@@ -10,26 +10,65 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import ClassVar, final
 
 from penstock.serve.dispatcher.served_plan import ServedPlan
+from penstock.serve.dispatcher.split_flights import SplitFlight, SplitWhole, Step
+from penstock.serve.hops.pieces import Pieces
 from penstock.units import NEVER_US
 
 
+@final
 @dataclass(eq=False, slots=True)
 class Whole:
-    """A batch of the policy. ``stages_done`` by each batch on the wire; ``told``: what the policy knows of."""
+    """A batch of the policy. ``stages_done`` by each batch on the wire; ``told``: what the policy knows of.
+
+    ``is_over``: all flights have left the last stage, or are lost.
+    """
 
     plan: ServedPlan
     batch: int
     stages: int
     stages_done: dict[int, int] = field(default_factory=dict)
     told: int = 0
+    is_over: bool = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether no flight is left that was not lost."""
+        return not self.stages_done
+
+    @property
+    def flights(self) -> dict[int, int]:
+        """The batches on the wire that were not lost, by number."""
+        return self.stages_done
+
+    def add(self, flight: Flight) -> None:
+        """A flight leaves."""
+        self.stages_done[flight.batch] = 0
+
+    def lose(self, flight: Flight) -> Sequence[tuple[int]]:
+        """A flight goes no further: as :meth:`newly_over` for the rest."""
+        del self.stages_done[flight.batch]
+        return self.newly_over() if self.stages_done else ()
+
+    def newly_over(self) -> Sequence[tuple[int]]:
+        """The last stage that all flights have left, if the policy has not been told of it; else nothing."""
+        over = min(self.stages_done.values())
+        if over <= self.told:
+            return ()
+        self.told = over
+        self.is_over = over == self.stages
+        return ((over - 1,),)
 
 
+@final
 @dataclass(eq=False, slots=True)
 class Flight:
-    """A batch on the wire. ``end_us`` of each stage as it was predicted at the dispatch."""
+    """A batch on the wire. ``end_us`` of each stage as it was predicted at the dispatch.
+
+    ``is_over``: it has left the last stage.
+    """
 
     batch: int
     whole: Whole
@@ -37,16 +76,52 @@ class Flight:
     workers: tuple[int, ...]
     end_us: tuple[int, ...]
     stage: int = 0
+    is_over: bool = False
+    pieces: ClassVar[Pieces] = ()
 
     @property
-    def worker(self) -> int:
-        """The worker of the stage that is not done yet."""
-        return self.workers[self.stage]
+    def first_end_us(self) -> int:
+        """When it should leave the first stage."""
+        return self.end_us[0]
 
     @property
-    def due_us(self) -> int:
-        """When that stage should end."""
-        return self.end_us[self.stage]
+    def last_end_us(self) -> int:
+        """When it should leave the last stage."""
+        return self.end_us[-1]
+
+    @property
+    def workers_to_tell(self) -> tuple[int, ...]:
+        """Nobody waits for a part of it."""
+        return ()
+
+    def reserved_us(self, stage: int, piece: int) -> int:
+        """When it should leave ``stage``."""
+        return self.end_us[stage]
+
+    def note_done(self, stage: int, piece: int) -> Sequence[tuple[int]]:
+        """It left ``stage``: the stage that is now over for all of the policy's batch, if there is a new one.
+
+        Reports of different workers may overtake each other; the stages before are over too.
+        """
+        whole = self.whole
+        self.stage = max(self.stage, stage + 1)
+        self.is_over = self.stage == whole.stages
+        whole.stages_done[self.batch] = self.stage
+        return whole.newly_over()
+
+    def awaited(self) -> list[tuple[int, int]]:
+        """(worker, end as predicted) of the stage that is not done yet."""
+        return [(self.workers[self.stage], self.end_us[self.stage])]
+
+    def needs(self, gateway: int) -> bool:
+        """A batch that is not split goes on without a gateway."""
+        return False
+
+
+AnyFlight = Flight | SplitFlight
+
+Over = Sequence[tuple[int] | Step]
+"""What is over for a batch of the policy: stages, or steps of one that is split."""
 
 
 @final
@@ -54,18 +129,18 @@ class Flights:
     """All batches on the wire, by number and by due time."""
 
     def __init__(self) -> None:
-        self._flights: dict[int, Flight] = {}
-        self._wholes: dict[tuple[int, int], Whole] = {}
+        self._flights: dict[int, AnyFlight] = {}
+        self._wholes: dict[tuple[int, int], Whole | SplitWhole] = {}
         self._due: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         """Batches that may still bring a result or a report."""
         return len(self._flights)
 
-    def __iter__(self) -> Iterator[Flight]:
+    def __iter__(self) -> Iterator[AnyFlight]:
         return iter(self._flights.values())
 
-    def get(self, batch: int) -> Flight | None:
+    def get(self, batch: int) -> AnyFlight | None:
         """The flight with that number on the wire."""
         return self._flights.get(batch)
 
@@ -73,42 +148,38 @@ class Flights:
         """Whether a batch of ``epoch`` is on its way."""
         return any(of_epoch == epoch for of_epoch, _ in self._wholes)
 
-    def add(self, flight: Flight, check_us: int) -> None:
+    def add(self, flight: AnyFlight, check_us: int) -> None:
         """``flight`` leaves now; look at it again at ``check_us``."""
         whole = flight.whole
-        whole.stages_done[flight.batch] = 0
+        whole.add(flight)  # type: ignore[arg-type]  # a flight and its batch are of one kind
         self._wholes[whole.plan.epoch, whole.batch] = whole
         self._flights[flight.batch] = flight
         heapq.heappush(self._due, (check_us, flight.batch))
 
-    def stage_done(self, flight: Flight, stage: int) -> int | None:
-        """``flight`` left ``stage``: the stage that is now over for all of the policy's batch, if there is a new one.
-
-        Reports of different workers may overtake each other; the stages before are over too.
-        """
-        whole = flight.whole
-        flight.stage = max(flight.stage, stage + 1)
-        whole.stages_done[flight.batch] = flight.stage
-        if flight.stage == whole.stages:
+    def stage_done(self, flight: AnyFlight, stage: int, piece: int) -> Over:
+        """``flight`` left ``stage``, or a piece of it did: what is over now for the policy's batch."""
+        over = flight.note_done(stage, piece)
+        if flight.is_over:
             del self._flights[flight.batch]
-        return self._newly_over(whole)
+        if flight.whole.is_over:
+            self._forget(flight.whole)
+        return over
 
-    def lose(self, flight: Flight) -> int | None:
-        """``flight`` goes no further: as :meth:`stage_done` for the rest of its batch; -1 if there is no rest."""
+    def lose(self, flight: AnyFlight) -> Over | None:
+        """``flight`` goes no further: as :meth:`stage_done` for the rest of its batch; None if there is no rest."""
         whole = flight.whole
         del self._flights[flight.batch]
-        del whole.stages_done[flight.batch]
-        if not whole.stages_done:
-            del self._wholes[whole.plan.epoch, whole.batch]
-            return -1
-        return self._newly_over(whole)
+        over = whole.lose(flight)  # type: ignore[arg-type]
+        if whole.is_lost or whole.is_over:
+            self._forget(whole)
+        return None if whole.is_lost else over
 
-    def lose_whole(self, plan: ServedPlan, batches: Sequence[int]) -> list[Flight]:
+    def lose_whole(self, plan: ServedPlan, batches: Sequence[int]) -> list[AnyFlight]:
         """The policy has given up its ``batches``: their flights, which are forgotten."""
         lost = []
         for batch in batches:
             whole = self._wholes.pop((plan.epoch, batch), None)
-            for number in whole.stages_done if whole is not None else ():
+            for number in whole.flights if whole is not None else ():
                 flight = self._flights.pop(number, None)
                 if flight is not None:
                     lost.append(flight)
@@ -121,22 +192,16 @@ class Flights:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else NEVER_US
 
-    def due(self, now_us: int) -> list[Flight]:
+    def due(self, now_us: int) -> list[AnyFlight]:
         """The flights to look at now. Say with :meth:`check_at` when to look at them again."""
         due = []
         while self.check_us <= now_us:
             due.append(self._flights[heapq.heappop(self._due)[1]])
         return due
 
-    def check_at(self, flight: Flight, check_us: int) -> None:
+    def check_at(self, flight: AnyFlight, check_us: int) -> None:
         """Look at ``flight`` again."""
         heapq.heappush(self._due, (check_us, flight.batch))
 
-    def _newly_over(self, whole: Whole) -> int | None:
-        over = min(whole.stages_done.values())
-        if over == whole.stages:
-            self._wholes.pop((whole.plan.epoch, whole.batch), None)
-        if over <= whole.told:
-            return None
-        whole.told = over
-        return over - 1
+    def _forget(self, whole: Whole | SplitWhole) -> None:
+        self._wholes.pop((whole.plan.epoch, whole.batch), None)

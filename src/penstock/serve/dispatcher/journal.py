@@ -21,8 +21,8 @@ from penstock.schedule.journal import Event, JournalingPolicy
 from penstock.schedule.policy import Decision, Dispatch, Policy
 from penstock.schedule.table import DispatchTable
 
-VERSION = 3
-"""Version 1 called the offsets of the table ``*_first``, and 2 had no ``transferred``; both are still read."""
+VERSION = 4
+"""Version 1 called the offsets of the table ``*_first``, 2 had no ``transferred``, 3 had no pieces; all are read."""
 
 
 class _Header(msgspec.Struct):
@@ -154,7 +154,7 @@ def read_journal(path: Path) -> Journal:
 
 
 def _table(header: _Header) -> DispatchTable:
-    if header.version not in (1, 2, VERSION):
+    if not 1 <= header.version <= VERSION:
         raise BadInputError(f"version (={header.version}) must be 1 to {VERSION}: use a newer penstock.")
     columns = header.table
     if header.version == 1:

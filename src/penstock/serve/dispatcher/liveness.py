@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import final
 
 from penstock.arrays import I64
-from penstock.serve.dispatcher.flights import Flight
+from penstock.serve.dispatcher.flights import AnyFlight
 from penstock.serve.messages import Ping, Pong
 from penstock.units import US_PER_S
 
@@ -59,25 +59,25 @@ class Liveness:
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
 
-    def first_check_us(self, flight: Flight) -> int:
+    def first_check_us(self, flight: AnyFlight) -> int:
         """When to look at a batch that leaves now."""
-        return flight.due_us + OVERDUE_US
+        return flight.first_end_us + OVERDUE_US
 
     def heard_of(self, worker: int) -> None:
         """``worker`` reported something, or was replaced: what was known of it no longer counts."""
         self._known.pop(worker, None)
 
-    def overdue(self, now_us: int, flight: Flight) -> Step:
-        """Look at a batch at its check time."""
-        if now_us < flight.due_us + OVERDUE_US:
-            return Step(flight.due_us + OVERDUE_US)  # it went a stage further meanwhile
-        known = self._known.get(flight.worker)
+    def overdue(self, now_us: int, worker: int, due_us: int) -> Step:
+        """Look at a batch at its check time: ``worker`` should have been done with it at ``due_us``."""
+        if now_us < due_us + OVERDUE_US:
+            return Step(due_us + OVERDUE_US)  # it went a stage further meanwhile
+        known = self._known.get(worker)
         if known is None or (known.pinged_us < 0 and now_us >= known.answered_us + ANSWER_US):
-            is_lost = known is not None and known.is_idle and now_us > flight.due_us + LOST_US
+            is_lost = known is not None and known.is_idle and now_us > due_us + LOST_US
             if is_lost:
-                return Step(now_us + ANSWER_US, lost=f"the batch did not reach worker {flight.worker}.")
+                return Step(now_us + ANSWER_US, lost=f"the batch did not reach worker {worker}.")
             answered_us = -1 if known is None else known.answered_us
-            self._known[flight.worker] = _Known(now_us, answered_us)
+            self._known[worker] = _Known(now_us, answered_us)
             return Step(now_us + ANSWER_US, ping=Ping())
         if known.pinged_us < 0:
             return Step(known.answered_us + ANSWER_US)

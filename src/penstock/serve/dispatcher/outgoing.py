@@ -8,6 +8,7 @@ from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.messages import (
     Assign,
     BatchDropped,
+    CancelBatch,
     Cancelled,
     DispatcherUp,
     Dropped,
@@ -32,7 +33,7 @@ class ForWorker(NamedTuple):
     """A message for a worker."""
 
     worker: int
-    message: Ping | GatewayGone
+    message: Ping | GatewayGone | CancelBatch
 
 
 class ForEngine(NamedTuple):

@@ -145,7 +145,7 @@ BATCH_FILL = Family(
     "penstock_batch_fill_ratio",
     "histogram",
     _PIPELINE,
-    "Samples of a batch over the batch size of the plan.",
+    "Samples of a batch over the batch size of the plan; of a piece, if the first stage is split.",
     MILLION,
     TENTHS,
 )
