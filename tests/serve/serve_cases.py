@@ -19,6 +19,7 @@ from penstock.plan.documents.store import save_plan
 from penstock.plan.placement.seats import place
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
+from penstock.schedule.pieces import piece_rows
 
 WIDTH = 8
 GBPS = 10.0
@@ -89,15 +90,18 @@ def write_plan(
     batch: int = 4,
     slo_us: int = 1_000_000,
     beside: Sequence[Profile] = (),
+    pieces: Sequence[int] = (),
 ) -> Path:
     """A sound plan of a pipeline cut at ``cuts`` (block boundaries from 0 to the last), ``workers`` a stage.
 
-    Models ``beside`` it get a pipeline of the same kind; then all stages of a place share a pool.
+    Models ``beside`` it get a pipeline of the same kind; then all stages of a place share a pool. ``pieces``: into how
+    many each stage splits a batch.
     """
+    pieces = pieces or [1] * (len(cuts) - 1)
     profiles = [profile, *beside]
     for one in profiles:
         save_profile(one, folder / one.model)
-    models = [_model_plan(one, cuts, workers, batch, slo_us) for one in profiles]
+    models = [_model_plan(one, cuts, workers, batch, slo_us, pieces) for one in profiles]
     least = min(model.rate_rps for model in models)
     devices = workers * (len(cuts) - 1) * len(models)
     cluster = Cluster(bandwidth_gbps=GBPS, device_classes={"gpu": DeviceClass(count=devices)})
@@ -114,7 +118,10 @@ def write_plan(
         status="optimal",
         stats={},
         scenario=Scenario(
-            version=1, cluster=cluster, models=served, planner=PlannerSettings(max_stages=len(cuts) - 1)
+            version=1,
+            cluster=cluster,
+            models=served,
+            planner=PlannerSettings(max_stages=len(cuts) - 1, split_stages=max(pieces)),
         ),
         shared_pools=bool(beside),
         models=models,
@@ -125,14 +132,17 @@ def write_plan(
     return path
 
 
-def _model_plan(profile: Profile, cuts: Sequence[int], workers: int, batch: int, slo_us: int) -> ModelPlan:
+def _model_plan(
+    profile: Profile, cuts: Sequence[int], workers: int, batch: int, slo_us: int, pieces: Sequence[int]
+) -> ModelPlan:
     spans = list(pairwise(cuts))
     table = profile.table("gpu", 1)
     samples = [profile.boundary_bytes[stop] * 8 / (GBPS * 1e9) * 1e6 for _, stop in spans[:-1]] + [0.0]
     stages = []
     for index, (start, stop) in enumerate(spans):
-        inference_us = int(table.span_us(start, stop)[batch - 1])
-        rate = batch * 1e6 / inference_us
+        span_us = table.span_us(start, stop)
+        times_us = [int(span_us[end - begin - 1]) for begin, end in piece_rows(batch, pieces[index])]
+        rate = batch * 1e6 / sum(times_us)
         for sample_us in (samples[index], samples[index - 1] if index else 0.0):
             rate = min(rate, 1e6 / sample_us) if sample_us else rate
         stages.append(
@@ -141,8 +151,9 @@ def _model_plan(profile: Profile, cuts: Sequence[int], workers: int, batch: int,
                 device_class="gpu",
                 share=1,
                 batch=batch,
+                pieces=pieces[index],
                 workers=workers,
-                inference_us=inference_us,
+                inference_us=times_us[0],
                 transfer_us=math.ceil(batch * samples[index] - 1e-6),
                 rate_rps=rate * workers,
             )
