@@ -77,15 +77,11 @@ class SmmGenerator:
 def fit(streams: Streams, *, seed: int, options: FitOptions) -> SmmGenerator:
     """Fit one hour; with ``start_from`` beside the hours that are there. Nothing is random: ``seed`` is unused.
 
-    Raises :class:`BadInputError` without a machine, for one stream, or if the hours differ in their names.
+    Raises :class:`BadInputError` without a machine, or if the hours differ in their names.
     """
     if options.machine is None:
         raise BadInputError(
             "smm needs the state machine of the events. Give --machine lte, 5g, ngap, serving or a FILE."
-        )
-    if len(streams) < 2:
-        raise BadInputError(
-            "the trace has one stream, but a generator learns from several. Give at least two."
         )
     model = fit_semi_markov(streams, options.machine, int(options.extra.get("groups", GROUPS)))
     before = options.start_from.models if isinstance(options.start_from, SmmGenerator) else {}
