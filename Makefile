@@ -52,11 +52,13 @@ bench: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
 
-# Lines of src that tests run: once compiled, with child processes; once more with kernels as plain Python.
+# Lines of src that tests run: the fast tests, real servers with their child processes, and kernels as plain Python. For
+# those only the rooms with kernels, each test for 20 seconds of processor time at most (tests/conftest.py).
 coverage: $(VENV)/.torch
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow"
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -m "not slow and not compiled"
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "slow and not soak and not ray" tests/serve tests/cli tests/api tests/runtime
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -n 2 --plain-kernels 20 -m "not slow and not compiled"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -66,9 +68,13 @@ lock:
 	UV="$(or $(UV),.venv-lock/bin/uv)" PYTHON="$(PYTHON)" requirements/lock
 
 # The newest versions that the bounds of pyproject.toml allow, whatever the lock says. Before a release.
+test-latest: export PYTHONDONTWRITEBYTECODE :=
 test-latest:
 	$(PYTHON) -m venv --clear .venv-latest
 	$(call install,.venv-latest,--upgrade --editable '.[dev]')
+ifneq ($(strip $(TORCH)),)
+	.venv-latest/bin/pip install --quiet $(TORCH) || { echo "No $(TORCH) for this machine: run 'make test-latest TORCH='."; exit 1; }
+endif
 	.venv-latest/bin/penstock warm-up
 	.venv-latest/bin/pytest -n 2 --dist loadfile
 

@@ -4,14 +4,16 @@ Two processes stay up, one for each checkout, each with the interpreter of its `
 and the ratio of two neighbouring runs counts. So what else the machine does meanwhile slows both sides alike. The place
 of a process in memory changes the speed of a loop by up to a fifth, so several fresh pairs of processes are measured.
 Printed are the median of the pairs' medians, the least and the greatest of them, and what is asked for. Both sides say
-what work they did (batches, dispatches, the objective): if it differs, a ratio of times says little.
+what work they did (batches, dispatches, the objective, the load factor held): if it differs, a ratio of times says
+little.
 
 The other checkout needs a ``.venv`` with its own package, for example:
 
     git worktree add ../base COMMIT && cd ../base && make .venv/.installed
     python benchmarks/against.py ../base [--cases simulate/reservation decisions] [--pairs 5] [--turns 30]
 
-Cases of ``plan`` need the reference data at ``../shared/data/ppipe-artifact`` from the repository's root.
+Cases of ``plan`` and ``goodput`` need the reference data at ``../shared/data/ppipe-artifact`` from the repository's
+root.
 """
 
 from __future__ import annotations
@@ -34,11 +36,17 @@ CASES = (
     *(f"lent/{load}" for load in LOADS),
     *(f"published/{policy}/{load}" for policy in ("reservation", "reactive") for load in LOADS),
     *(f"decisions/{policy}/{workers}" for policy in ("reservation", "edf") for workers in (100, 10_000)),
+    *(
+        f"goodput/{policy}/{arrivals}/{index}"
+        for policy in ("reservation", "penstock")
+        for arrivals in ("poisson", "gamma:cv=4")
+        for index in (0, 5, 10, 15)
+    ),
     *(f"plan/penstock/{index}" for index in range(26)),
     *(f"plan/{planner}/{index}" for planner in ("np", "dart-r") for index in range(10, 26, 3)),
 )
-LONG = "plan/"
-"""Cases that take seconds: fewer turns."""
+LONG = ("plan/", "goodput/")
+"""Cases that take seconds, and need the reference data: fewer turns."""
 
 
 class Side:
@@ -93,8 +101,8 @@ def main() -> None:
         return
     chosen = [case for case in CASES if case.startswith(tuple(given.cases))]
     if not DATA.is_dir():
-        chosen = [case for case in chosen if not case.startswith("plan/")]
-        print(f"{DATA}: no reference data, cases of plan are left out.")
+        chosen = [case for case in chosen if not case.startswith(LONG)]
+        print(f"{DATA}: no reference data, cases of plan and goodput are left out.")
     medians: dict[str, list[float]] = {case: [] for case in chosen}
     work: dict[str, tuple[float, float]] = {}
     for _ in range(given.pairs):

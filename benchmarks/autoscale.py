@@ -5,11 +5,18 @@
 No public trace of requests to models lasts a day. So the days are: a synthetic one (a cosine), and the hours of the
 Azure LLM traces (code and conversation, November 2023) stretched to a day, each six minutes of the recording's shape to
 2.4 hours: counts of 15 s of the recording become 6 minutes of the day (--shape-seconds). Within these, arrivals are
-Poisson. The fleet, prices and profiles are predictions (a roofline); only their proportions matter. Static plans are
-chosen afterwards, by the same day, which favours them. Requests are simulated with the policy of the server, noise
-included; devices come late, plans load, and old plans drain. The columns: what the fleet that follows costs, the
-cheapest static plan that attains as much on the same day, what is saved, what both attain, and the cheapest static plan
-that attains 99%.
+Poisson.
+
+Three forecasts are compared: the load of the last minutes (live); also the hours of the day before (yesterday); also
+its minutes (known). The day before is the same day with other arrivals, so it has the chance of each count of the
+recording too. With --halves each request of the recording belongs to the day or to the day before, by a coin: then they
+share the hours only.
+
+The fleet, prices and profiles are predictions (a roofline); only their proportions matter. Static plans are chosen
+afterwards, by the same day, which favours them. Requests are simulated with the policy of the server, noise included;
+devices come late, plans load, and old plans drain. The columns: what the fleet that follows costs, the cheapest static
+plan that attains as much on the same day, what is saved, what both attain, and the cheapest static plan that attains
+99%.
 
 The comparison is valid only if the fleet can be as large as the day's peak needs: a static plan that misses the peak
 would be too cheap, and so would the fleet that follows. So the fleet of each day has as many devices of each class as
@@ -54,7 +61,10 @@ def main() -> int:
     asked.add_argument("--safety", type=float, default=ScalingRules().safety)
     asked.add_argument("--rungs", type=int, default=12, help="plans of the ladder")
     asked.add_argument("--days", nargs="*", default=["cosine", *TRACES])
-    asked.add_argument("--forecasts", nargs="*", default=["live", "known"])
+    asked.add_argument("--forecasts", nargs="*", default=["live", "yesterday", "known"])
+    asked.add_argument(
+        "--halves", action="store_true", help="a recording's requests are shared out to two days"
+    )
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = scenario(Path(folder))
@@ -66,23 +76,27 @@ def main() -> int:
         )
         print(f"one L4 and one T4 serve {per_device:.2f} requests/s")
         print(
-            f"{'day':32} {'peak':>5} {'fleet':>9} {'forecast':9} "
+            f"{'day':32} {'peak':>5} {'fleet':>9} {'forecast':>9} "
             f"{'cost':>8} {'static':>8} {'saved':>7} {'attained':>9} {'static':>9} {'99%':>8} switches"
         )
         invalid = 0
         for day in options.days:
             spec, peak = f"diurnal:amplitude=0.6,period={seconds:g},start=0", 1.6
+            before = spec
             if day != "cosine":
                 if not (options.traces / day).exists():
                     print(f"{day:32} skipped: not in {options.traces}")
                     continue
-                spec, peak = stretched(options.traces / day, Path(folder), seconds, options.shape_seconds)
+                (spec, peak), (before, _) = stretched(
+                    options.traces / day, Path(folder), seconds, options.shape_seconds, halves=options.halves
+                )
             needed_rps = options.rate * peak * SPREAD * options.safety * ABOVE_PEAK
             devices = max(LEAST_DEVICES, math.ceil(needed_rps / per_device))
             study = penstock.Study.read(scenario_of(Path(folder), devices))
             for forecast in options.forecasts:
                 found = study.autoscale(
                     arrivals=spec,
+                    before=before,
                     rates_rps={"resnet50": options.rate},
                     seconds=seconds,
                     forecast=forecast,
@@ -92,7 +106,7 @@ def main() -> int:
                 )
                 followed, same = found.followed, found.same
                 print(
-                    f"{day:32} {peak:5.1f} {f'{devices}+{devices}':>9} {forecast:9} "
+                    f"{day:32} {peak:5.1f} {f'{devices}+{devices}':>9} {forecast:>9} "
                     f"{followed.cost:8.2f} {same.cost:8.2f} {found.saved:7.1%} "
                     f"{followed.attainment:9.3%} {same.attainment:9.3%} "
                     f"{found.held.cost:8.2f} {followed.switches:4}",
@@ -139,15 +153,23 @@ def scenario_of(folder: Path, devices: int) -> Path:
     return path
 
 
-def stretched(path: Path, folder: Path, seconds: float, shape_s: float) -> tuple[str, float]:
-    """The recording's counts of each ``shape_s``, as a day of ``seconds``, and its highest count by its mean."""
+def stretched(
+    path: Path, folder: Path, seconds: float, shape_s: float, *, halves: bool
+) -> list[tuple[str, float]]:
+    """The recording's counts of each ``shape_s`` as a day of ``seconds``, with its highest count by its mean; and the
+    day before. If not ``halves``, they are the same."""
     times_s = load_trace(path).time_us / 1e6
     edges = np.arange(0.0, times_s[-1] + shape_s, shape_s)
-    counts = np.histogram(times_s, edges)[0]
-    step = max(1, round(seconds / len(counts)))
-    out = folder / f"{path.stem}.csv"
-    out.write_text("count\n" + "\n".join(map(str, counts.tolist())) + "\n")
-    return f"counts:{out},interval={step},start=0", float(counts.max() / counts.mean())
+    is_first = np.random.default_rng(0).random(len(times_s)) < 0.5
+    days = []
+    both = {"day": times_s[is_first], "before": times_s[~is_first]}
+    for name, own_s in both.items():
+        counts = np.histogram(own_s if halves else times_s, edges)[0]
+        step = max(1, round(seconds / len(counts)))
+        out = folder / f"{path.stem}-{name}.csv"
+        out.write_text("count\n" + "\n".join(map(str, counts.tolist())) + "\n")
+        days.append((f"counts:{out},interval={step},start=0", float(counts.max() / counts.mean())))
+    return days
 
 
 if __name__ == "__main__":

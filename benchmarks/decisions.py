@@ -25,7 +25,7 @@ from unittest import mock
 import numpy as np
 
 from penstock.schedule.journal import Event, JournalingPolicy
-from penstock.schedule.mechanism import route_kernels
+from penstock.schedule.mechanism import route_kernels, routes
 from penstock.schedule.routed_policy import ReservationPolicy
 from penstock.schedule.rule_numbers import RULES
 from penstock.schedule.rules import edf_kernels, reservation_kernels
@@ -125,10 +125,10 @@ def counts(table: DispatchTable, workers: int, policy: str) -> tuple[float, floa
 
     probe = counted(route_kernels.probe, lambda: looked_at.append(0))
     with (
-        mock.patch.object(route_kernels, "_wins", counted(route_kernels._wins, look)),
+        mock.patch.object(route_kernels, "wins", counted(route_kernels.wins, look)),
         ExitStack() as patches,
     ):
-        for module in (route_kernels, reservation_kernels, edf_kernels):
+        for module in (routes, reservation_kernels, edf_kernels):
             patches.enter_context(mock.patch.object(module, "probe", probe))
         record = simulate(table, traffic(workers, workers // 2), model_names=["m"], seed=0, policy=policy)
     batches = len(record.batches.batch) // 2

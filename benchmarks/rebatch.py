@@ -1,15 +1,15 @@
-"""Batching anew between stages: what a batch of its own for each stage would be worth.
+"""Split stages: what it is worth that each stage may divide a batch among several workers.
 
-First the bound of the relaxation, without queueing: how much it grows if a batch may be split at a stage and gathered
-again at the next (``rebatch_parts/split_templates.py``), for several margins. Then simulated goodput at 99%: eight
-choices of margin, weight of slack and stages that the closed loop begins with, each planned with and without split
-stages. The three best of both are judged again on six runs, and the best of these is measured on sixteen others
-(Poisson arrivals, policy ``penstock``). The space with split stages holds the other one, so its judge may choose a plan
-without any.
+First the bound of the relaxation, without queueing: how much it grows with split stages, for several margins. Then
+simulated goodput at 99%: eight choices of margin, weight of slack and stages that the closed loop begins with, each
+planned with and without split stages. The three best of both are judged again on six runs, and the best of these is
+measured on sixteen others (Poisson arrivals, policy ``penstock``). The first plan with split stages is also run by a
+simulator that was written for this question alone (``rebatch_parts/split_simulator.py``): its counts must equal the
+product's, to the last request.
 
 Needs the reference data at ``../shared/data`` from the repository's root (or a folder named as the first argument).
 
-    python benchmarks/rebatch.py [DATA] [--cases 0,5,10] [--bounds-only | --no-bounds]
+    python benchmarks/rebatch.py [DATA] [--cases 0,5,10] [--bounds-only | --no-bounds | --check-only]
 """
 
 from __future__ import annotations
@@ -25,17 +25,25 @@ from pathlib import Path
 import numpy as np
 
 from penstock.errors import InfeasibleError
+from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.plan import Plan, has_split_stages
 from penstock.plan.documents.scenario import Scenario
+from penstock.plan.exact.worker_program import relax
 from penstock.plan.hold.choice_search import GRID
+from penstock.plan.hold.choices import Candidates
 from penstock.plan.interfaces import SearchLimits
+from penstock.plan.planning_question import PlanningQuestion
+from penstock.plan.templates.dominance import fractional_undominated
+from penstock.plan.templates.table import LatencyBudget, join
 from penstock.ppipe.plans import read_plans
 from penstock.ppipe.profiles import read_profiles
 from penstock.profile.table import Profile
 from penstock.simulate.judge.run_lengths import Judging, judging
-from penstock.simulate.judge.sweep import Held
+from penstock.simulate.judge.sweep import FIRST_STEP, Held, sweep
 from penstock.simulate.judge.trial import Trial
 from penstock.traffic.spec import parse_arrivals
-from rebatch_parts.split_plans import SplitPlan, SplitSpace, SplitTrial, held
+from penstock.units import US_PER_S
+from rebatch_parts.split_check import check
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MARGINS = (0.0, 0.1, 0.2, 0.4)
@@ -43,6 +51,8 @@ MOST_PIECES = 8
 CHOICES = [one for one in GRID if one.stages > 1]
 LIMITS = SearchLimits(gap=2e-3, time_limit_s=4.0)
 KEPT = 3
+ESTIMATE_ROUNDS = 3
+NEAR_STEP = 0.01
 
 
 def main() -> None:
@@ -51,6 +61,7 @@ def main() -> None:
     arguments.add_argument("--cases", default="", help="indices of scenarios, all by default")
     arguments.add_argument("--bounds-only", action="store_true", help="without simulation")
     arguments.add_argument("--no-bounds", action="store_true", help="only simulation")
+    arguments.add_argument("--check-only", action="store_true", help="only that the simulators agree")
     given = arguments.parse_args()
     artifact = given.data / "ppipe-artifact"
     if not artifact.is_dir():
@@ -62,12 +73,19 @@ def main() -> None:
         prefix: [name for name in imported.scenarios if name.startswith(prefix)]
         for prefix in ("maf19-", "ablation-")
     }
-    if not given.no_bounds:
+    if not (given.no_bounds or given.check_only):
         print_bounds(groups, imported.scenarios, profiles)
     if given.bounds_only:
         return
     names = groups["maf19-"]
     cases = [names[int(k)] for k in given.cases.split(",")] if given.cases else names
+    if given.check_only:
+        for name in cases:
+            print(label(name.removeprefix("maf19-"), imported.scenarios[name]), flush=True)
+            rates = [model.rate_rps for model in imported.plans[f"{name}-ppipe"].models]
+            how = judging(Trial(parse_arrivals("poisson"), "penstock"), rates)
+            best_plan(imported.scenarios[name], profiles, True, how, only_check=True)
+        return
     print(
         f"\n{'goodput at 99%':24}{'one batch':>12}{'split':>10}{'ratio':>18}{'rate split':>12}{'cpu s':>12}"
     )
@@ -110,69 +128,112 @@ def bounds(name: str, scenario: Scenario, profiles: Mapping[str, Profile]) -> li
     """Print and return the gains by margin, of pipelines of up to two stages."""
     gains = []
     for margin in MARGINS:
-        own, split = (
-            SplitSpace(scenario, profiles, pieces=pieces, stages=2, margin=margin).bound_rps
-            for pieces in (1, MOST_PIECES)
-        )
+        own, split = (bound_rps(scenario, profiles, pieces, margin) for pieces in (1, MOST_PIECES))
         gains.append(split / own - 1)
     print(f"{label(name, scenario):45}" + "".join(f"{gain:14.2%}" for gain in gains), flush=True)
     return gains
 
 
+def bound_rps(scenario: Scenario, profiles: Mapping[str, Profile], pieces: int, margin: float) -> float:
+    """The relaxation's bound. Batches gather at its own rate."""
+    asked = scenario.with_planner(max_stages=2, batch_build_factor=1.0, split_stages=pieces)
+    question = PlanningQuestion(asked, profiles)
+    bound = math.inf
+    for _ in range(ESTIMATE_ROUNDS):
+        templates = join(
+            [
+                question.templates(
+                    m,
+                    LatencyBudget(model.latency_slo_us * (1 - margin), US_PER_S / (bound * model.weight)),
+                )
+                for m, model in enumerate(scenario.models)
+            ]
+        )
+        bound = relax(templates.take(fractional_undominated(templates)), question.fleet).bound
+    return bound
+
+
 def goodputs(name: str, scenario: Scenario, profiles: Mapping[str, Profile], how: Judging) -> float:
     """Print one row, and return the ratio of what both hold."""
     results = []
-    for pieces in (1, MOST_PIECES):
+    for split in (False, True):
         began = time.process_time()
-        plan = best_plan(SplitSpace(scenario, profiles, pieces=pieces, stages=3), how)
-        found = held(plan, how.fresh, 0.005)
+        plan = best_plan(scenario, profiles, split, how)
+        found = held(plan, profiles, how.fresh, 0.005)
         spread = max((one.high_rps - one.low_rps) / 2 / one.rate_rps for one in found)
-        results.append((goodput(found, plan.weights), spread, plan.split, time.process_time() - began))
-    (own, own_spread, _, own_s), (split, spread, share, split_s) = results
-    ratio = split / own
+        results.append((goodput(found, plan), spread, split_share(plan), time.process_time() - began))
+    (own, own_spread, _, own_s), (split_rps, spread, share, split_s) = results
+    ratio = split_rps / own
     print(
-        f"{name:24}{own:12.0f}{split:10.0f}{ratio:10.4f} +-{math.hypot(own_spread, spread):.4f}{share:12.2f}"
+        f"{name:24}{own:12.0f}{split_rps:10.0f}{ratio:10.4f} +-{math.hypot(own_spread, spread):.4f}{share:12.2f}"
         f"{own_s:6.0f}{split_s:6.0f}",
         flush=True,
     )
     return ratio
 
 
-def best_plan(space: SplitSpace, how: Judging) -> SplitPlan:
-    """The plan that holds most by the judge of six runs, of the three best by the search's."""
-    tried: list[tuple[float, SplitPlan, Sequence[Held]]] = []
+def best_plan(
+    scenario: Scenario,
+    profiles: Mapping[str, Profile],
+    split: bool,
+    how: Judging,
+    *,
+    only_check: bool = False,
+) -> Plan:
+    """The plan that holds most by the judge of six runs, of the three best by the search's.
+
+    ``only_check``: the first plan with split stages, after the simulators were compared on it.
+    """
+    asked = scenario.with_planner(fill=False, split_stages=MOST_PIECES if split else 1)
+    candidates = Candidates(asked, profiles, 3)
+    weights = [model.weight for model in scenario.models]
+    tried: list[tuple[float, Plan, Sequence[Held]]] = []
+    is_checked = False
     for choice in CHOICES:
         try:
-            plan = space.plan(choice, LIMITS)
+            chosen = (replace(choice, split=split),) * len(weights)
+            plan = candidates.plan(chosen, weights, LIMITS).plan
         except InfeasibleError:
             continue
-        if not tried:
-            check(plan, how.search)
-        found = held(plan, how.search, 0.01)
-        tried.append((goodput(found, plan.weights), plan, found))
+        if has_split_stages(plan) and not is_checked:
+            missed, arrived = check(plan, profiles, how.search)
+            is_checked = True
+            if only_check:
+                print(f"  both simulators miss {missed} of {arrived} requests, {split_share(plan):.2f} split")
+                return plan
+        if only_check:
+            continue
+        found = held(plan, profiles, how.search, 0.01)
+        tried.append((goodput(found, plan), plan, found))
+    if only_check:
+        raise SystemExit("no plan has split stages.")
     tried.sort(key=lambda one: -one[0])
     judged = [
-        (goodput(held(plan, how.middle, 0.005, near), plan.weights), plan) for _, plan, near in tried[:KEPT]
+        (goodput(held(plan, profiles, how.middle, 0.005, near), plan), plan) for _, plan, near in tried[:KEPT]
     ]
     return max(judged, key=lambda one: one[0])[1]
 
 
-def goodput(found: Sequence[Held], weights: Sequence[float]) -> float:
-    return min(one.rate_rps / weight for one, weight in zip(found, weights, strict=True))
+def held(
+    plan: Plan, profiles: Mapping[str, Profile], trial: Trial, tolerance: float, near: Sequence[Held] = ()
+) -> list[Held]:
+    """The rates that the plan holds at 99%."""
+    first, step = [0.97 * model.rate_rps for model in plan.models], FIRST_STEP
+    if near and all(model.rate_rps > 0 for model in near):
+        first, step = [model.rate_rps for model in near], NEAR_STEP
+    table = dispatch_table(plan, profiles)
+    return sweep(table, first, trial, target=0.99, tolerance=tolerance, first_step=step)
 
 
-def check(plan: SplitPlan, trial: Trial) -> None:
-    """Without split stages the simulator of this script counts what the product's counts."""
-    if plan.split:
-        return
-    one = replace(trial, seeds=trial.seeds[:1])
-    rates = [0.97 * model.rate_rps for model in plan.plan.models]
-    ours, theirs = SplitTrial(one, plan.table), one
-    for mine, other in zip(
-        ours.counts(plan.product_table, rates), theirs.counts(plan.product_table, rates), strict=True
-    ):
-        if (mine != other).any():
-            raise SystemExit(f"the simulators differ: {mine.tolist()} and {other.tolist()}.")
+def goodput(found: Sequence[Held], plan: Plan) -> float:
+    return min(one.rate_rps / model.weight for one, model in zip(found, plan.scenario.models, strict=True))
+
+
+def split_share(plan: Plan) -> float:
+    """The part of the rate that pipelines with split stages carry."""
+    pipelines = [pipeline for model in plan.models for pipeline in model.pipelines]
+    split = sum(p.rate_rps for p in pipelines if any(stage.pieces > 1 for stage in p.stages))
+    return split / sum(p.rate_rps for p in pipelines)
 
 
 if __name__ == "__main__":

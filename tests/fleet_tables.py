@@ -55,11 +55,12 @@ def _rows(rows: Sequence[Sequence[int]], widest: int) -> np.ndarray:
 
 @st.composite
 def tables(
-    draw: st.DrawFn, *, noisy: bool = False, shared: bool = False, lent: bool = False
+    draw: st.DrawFn, *, noisy: bool = False, shared: bool = False, lent: bool = False, split: bool = False
 ) -> DispatchTable:
     """Up to 2 models of 2 pipelines of 3 stages of 3 workers, on shared hosts, batches up to 4.
 
-    With ``shared`` pools any stages may share a pool; if ``lent``, any stages may lend each other workers.
+    With ``shared`` pools any stages may share a pool; if ``lent``, any stages may lend each other workers. If
+    ``split``, any stage may be split, and there may be more pieces than workers.
     """
     n_hosts = draw(st.integers(1, 4))
     models = []
@@ -77,6 +78,10 @@ def tables(
     _, dense = np.unique(table.worker_host, return_inverse=True)
     table = table._replace(worker_host=dense.astype(np.int64))
     pools = len(table.worker_offsets) - 1
+    if split:
+        planned = np.repeat(table.pipeline_batch, np.diff(table.stage_offsets))
+        most = np.array([draw(st.integers(1, int(batch))) for batch in planned], np.int64)
+        table = table._replace(stage_pieces=-(-planned // most))
     if lent:
         group = draw(st.lists(st.integers(0, 1), min_size=pools, max_size=pools))
         return table._replace(lend_group=np.array(group, np.int64))

@@ -34,6 +34,11 @@ class Route:
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
 
+    @property
+    def finish(self) -> int:
+        """When the last piece of the last stage ends: no other column ends later."""
+        return max(self.ends)
+
 
 @dataclass
 class Leg:
@@ -164,11 +169,10 @@ class PlainPolicy:
         ready_us = now_us + self.dispatch_us
         route = self.probe(pipeline, size, now_us)
         stages = self.stages(pipeline)
-        running_us = sum(end - start for start, end in zip(route.starts, route.ends, strict=True))
         moving_us = sum(int(self.table.transfer_us[s, size]) for s in stages)
-        waiting_us = route.ends[-1] - ready_us - running_us - moving_us
+        waiting_us = route.finish - ready_us - self.running_us(route, pipeline, size) - moving_us
         if waiting_us > 0:
-            first_us = route.starts[0] - ready_us
+            first_us = self.begins_us(route, pipeline, size) - ready_us
             return now_us + (first_us or waiting_us)
         pool = self.pool(stages[0])
         seen = pool if len(pool) <= 16 else [pool[k * len(pool) // 16] for k in range(16)]
@@ -187,7 +191,7 @@ class PlainPolicy:
             ):
                 continue
             for size in range(min(len(queue), int(self.table.pipeline_batch[pipeline])), 0, -1):
-                if self.probe(pipeline, size, now_us).ends[-1] <= queue[0].deadline_us:
+                if self.probe(pipeline, size, now_us).finish <= queue[0].deadline_us:
                     self.dispatch(now_us, model, pipeline, size, queue, dispatches)
                     return True
         return False
@@ -224,7 +228,7 @@ class PlainPolicy:
         return None
 
     def lent_finish(self, pipeline, batch, now_us):
-        return self.probe(pipeline, batch, now_us, lent=True).ends[-1] + self.guard_us(pipeline, batch)
+        return self.probe(pipeline, batch, now_us, lent=True).finish + self.guard_us(pipeline, batch)
 
     def lenders(self, stage):
         """The other stages that may lend ``stage`` a worker of theirs."""
@@ -257,7 +261,9 @@ class PlainPolicy:
         sizes = {p: min(len(queue), int(self.table.pipeline_batch[p])) for p in pipelines}
         routes = {p: self.probe(p, sizes[p], now_us) for p in pipelines}
         # A pipeline that has a stage without a worker is never free.
-        starts = {p: r.starts[0] if r.ends[-1] < NEVER_US else NEVER_US for p, r in routes.items()}
+        starts = {
+            p: self.begins_us(r, p, sizes[p]) if r.finish < NEVER_US else NEVER_US for p, r in routes.items()
+        }
         pipeline = min(pipelines, key=lambda p: starts[p])
         if starts[pipeline] > ready_us:
             return now_us + min(starts[pipeline] - ready_us, spare_us + 1)
@@ -289,30 +295,42 @@ class PlainPolicy:
             batch = int(self.table.pipeline_batch[pipeline])
             stages = self.stages(pipeline)
             work = sum(
-                int(self.table.latency_us[s, batch] + self.table.transfer_us[s, batch]) for s in stages
+                int(self.table.latency_us[s, self.piece(s, batch)] + self.table.transfer_us[s, batch])
+                for s in stages
             )
             counts = batch == 1 or self.rule == "penstock"
             misses = counts and self.finish(pipeline, batch, now_us) > deadline_us
-            return misses, self.probe(pipeline, batch, now_us).ends[-1] - now_us - work, pipeline
+            return misses, self.probe(pipeline, batch, now_us).finish - now_us - work, pipeline
 
         return min(range(self.table.pipeline_offsets[model], self.table.pipeline_offsets[model + 1]), key=key)
+
+    def piece(self, stage, batch):
+        """The requests that one worker of ``stage`` gets at most."""
+        return batch
+
+    def running_us(self, route, pipeline, batch):
+        return sum(end - start for start, end in zip(route.starts, route.ends, strict=True))
+
+    def begins_us(self, route, pipeline, batch):
+        return route.starts[0]
 
     def stages(self, pipeline):
         return range(int(self.table.stage_offsets[pipeline]), int(self.table.stage_offsets[pipeline + 1]))
 
     def finish(self, pipeline, batch, now_us):
-        return self.probe(pipeline, batch, now_us).ends[-1] + self.guard_us(pipeline, batch)
+        return self.probe(pipeline, batch, now_us).finish + self.guard_us(pipeline, batch)
 
     def alone_us(self, pipeline, batch):
         """What a batch takes when nothing waits, guard included."""
         rows = list(self.stages(pipeline))
-        work_us = self.table.latency_us[rows, batch].sum() + self.table.transfer_us[rows, batch].sum()
+        pieces = [self.piece(s, batch) for s in rows]
+        work_us = self.table.latency_us[rows, pieces].sum() + self.table.transfer_us[rows, batch].sum()
         return int(work_us) + self.guard_us(pipeline, batch)
 
     def guard_us(self, pipeline, batch):
         spread = math.sqrt(
             sum(
-                int(self.table.p99_us[s, batch] - self.table.latency_us[s, batch]) ** 2
+                int((self.table.p99_us - self.table.latency_us)[s, self.piece(s, batch)]) ** 2
                 for s in self.stages(pipeline)
             )
         )

@@ -256,3 +256,20 @@ def test_warm_up_leaves_nothing_to_compile() -> None:
         "penstock.simulate.stagewise.pool_loop.run",
         "penstock.ppipe.simulator.reservation_loop.run",
     } <= names
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "penstock.simulate.routed.event_loop",
+        "penstock.schedule.routed_calls",
+        "penstock.schedule.rules.edf_kernels",
+    ],
+)
+def test_a_stamp_covers_the_kernels_of_split_stages(module: str) -> None:
+    __import__(module)
+    reached = stamp._reached_from(module)
+    assert {f"penstock.schedule.mechanism.split_{name}_kernels" for name in ("route", "in_flight")} <= reached
+    assert "penstock.schedule.mechanism.route_kernels" in reached
+    if "simulate" in module:
+        assert {"penstock.simulate.world", "penstock.simulate.routed.split_world"} <= reached

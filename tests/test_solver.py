@@ -81,3 +81,82 @@ def test_nothing_is_printed_on_either_stream() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "before\nafter\n"
     assert run.stderr == ""
+
+
+def program(
+    cost: list[float], upper: list[float], integer: list[bool], rows: list[dict[int, float]]
+) -> Solver:
+    """Maximise; every row is at most 0, but for the last two: at most 2 and 1."""
+    solver = Solver(maximise=True)
+    solver.load(
+        cost=np.array(cost),
+        lower=np.zeros(len(cost)),
+        upper=np.array(upper),
+        integer=np.array(integer),
+        row_lower=np.full(len(rows), -np.inf),
+        row_upper=np.array([0.0] * (len(rows) - 2) + [2.0, 1.0]),
+        matrix=Matrix(
+            np.cumsum([0, *map(len, rows)]),
+            np.array([column for row in rows for column in row]),
+            np.array([value for row in rows for value in row.values()]),
+        ),
+    )
+    return solver
+
+
+def test_a_known_solution_does_not_hide_a_better_one() -> None:
+    """HiGHS 1.16 says 0.6111 here, and gives the known point, 0.2778: workers of two devices of one class, one of
+    another, for templates of one and two stages. The best is 0.4722: 0.1389 by one device alone, and 0.3333 by two."""
+    rate = [0, 1, 2, 3, 4]
+    worker_rate = {6: (0, 5 / 36), 7: (1, 1 / 6), 8: (2, 5 / 6), 9: (2, 1 / 6)}
+    worker_rate |= {10: (3, 5 / 6), 11: (3, 1 / 6), 12: (4, 5 / 12), 13: (4, 5 / 18)}
+    rows: list[dict[int, float]] = [{5: 1.0, **dict.fromkeys(rate, -1.0)}]
+    rows += [{template: 1.0, worker: -each} for worker, (template, each) in worker_rate.items()]
+    rows += [{6: 1, 8: 1, 10: 1, 14: -1}, {7: 2, 12: 1, 15: -2}, {9: 1, 16: -1}, {11: 1, 13: 2, 17: -2}]
+    rows += [{14: 1, 16: 1}, {15: 1, 17: 1}]
+    most = [2, 1, 2, 2, 2, 2, 2, 1, 2, 1, 2, 1]
+    solver = program(
+        [0.0] * 5 + [1.0] + [0.0] * 12,
+        [np.inf] * 6 + [float(n) for n in most],
+        [False] * 6 + [True] * 12,
+        rows,
+    )
+    known = np.array([2, 0, 0, 0, 0, 0, 0, 0])
+    solver.start_from(np.arange(6, 14), known)
+    solver.run(Effort(gap=0.018, time_limit_s=10.0))
+    assert solver.objective == pytest.approx(17 / 36)
+    assert solver.values[5] == pytest.approx(17 / 36)
+    assert 17 / 36 <= solver.bound <= 17 / 36 * 1.02
+
+
+def test_this_release_of_the_solver_has_no_known_wrong_optimum() -> None:
+    """Two small programs of which HiGHS 1.14.0 reports a point that is not the best, as proven (ERGO-Code/HiGHS, issues
+    3043 and 3094). A bound of a plan must not rest on such a release."""
+    one = Solver(maximise=False)  # 2 x + 3 z, x + z at least 4.5, z whole
+    one.load(
+        cost=np.array([2.0, 3.0]),
+        lower=np.zeros(2),
+        upper=np.full(2, 10.0),
+        integer=np.array([False, True]),
+        row_lower=np.array([4.5]),
+        row_upper=np.array([np.inf]),
+        matrix=Matrix(np.array([0, 2]), np.array([0, 1]), np.ones(2)),
+    )
+    one.run()
+    assert one.objective == pytest.approx(9.0, rel=1e-6)
+    two = Solver(maximise=False)  # one of two: x0 or x1 takes its loss d down by z
+    two.load(
+        cost=np.array([0.0, 0.0, 0.0, 0.0, 10.0, 8.0]),
+        lower=np.zeros(6),
+        upper=np.array([1.0, 1.0, 1e3, 1e3, 1e3, 1e3]),
+        integer=np.array([True, True, False, False, False, False]),
+        row_lower=np.array([-np.inf, -np.inf, 1e3, 1e3, -np.inf]),
+        row_upper=np.array([0.0, 0.0, 1e3, 1e3, 1.0]),
+        matrix=Matrix(
+            np.array([0, 2, 4, 6, 8, 10]),
+            np.array([2, 0, 3, 1, 2, 4, 3, 5, 0, 1]),
+            np.array([1.0, -1e3, 1.0, -1e3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ),
+    )
+    two.run()
+    assert two.objective == pytest.approx(8000.0)

@@ -27,6 +27,8 @@ sys.path[0] = str(CHECKOUT / "benchmarks")
 
 SIMULATED_SECONDS = 10.0
 DECIDED_BATCHES = 1_500
+JUDGED_SECONDS = 20.0
+LOAD_FACTORS, HALVINGS = (0.3, 1.3), 6
 
 Run = Callable[[], float]
 """Does the work of a case, and returns a number that says what was done."""
@@ -46,6 +48,7 @@ def case(name: str) -> Run:
         "published": published,
         "decisions": decided,
         "plan": planned,
+        "goodput": held,
     }
     return make[kind](rest)
 
@@ -134,6 +137,39 @@ def planned(rest: str) -> Run:
     scenario = list(imported.scenarios.values())[int(index)]
     limits = bench.SearchLimits(time_limit_s=60.0)
     return lambda: float(bench.PLANNERS[planner](limits).plan(scenario, profiles).objective)
+
+
+def held(rest: str) -> Run:
+    """The published plan of a scenario: the load factor at which 99% of every model is met, as
+    ``policy/arrivals/index``. Its own bisection, so that both sides judge alike."""
+    import goodput as bench
+
+    policy, arrivals, index = rest.split("/")
+    profiles, imported = reference()
+    name = [name for name in imported.scenarios if name.startswith("maf19-")][int(index)]
+    plan = imported.plans[f"{name}-ppipe"]
+    table = dispatch_table_of(plan, profiles)
+    trial = bench.Trial(bench.parse_arrivals(arrivals), policy, JUDGED_SECONDS, (0, 1))
+
+    def run() -> float:
+        low, high = LOAD_FACTORS
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            missed, arrived = trial.counts(table, [middle * model.rate_rps for model in plan.models])
+            is_held = (missed.sum(axis=0) <= 0.01 * arrived.sum(axis=0)).all()
+            low, high = (middle, high) if is_held else (low, middle)
+        return low
+
+    return run
+
+
+def dispatch_table_of(plan: Any, profiles: Any) -> Any:
+    """The arrays of ``plan``; earlier checkouts have the function in another module."""
+    try:
+        from penstock.plan.dispatch_table import dispatch_table
+    except ModuleNotFoundError:
+        from penstock.plan.dispatch import dispatch_table
+    return dispatch_table(plan, profiles)
 
 
 @cache

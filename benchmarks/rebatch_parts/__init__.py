@@ -1,1 +1,1 @@
-"""Parts of ``rebatch.py``: templates, plans and a simulator in which each stage has a batch of its own."""
+"""Parts of ``rebatch.py``: a simulator of split stages of its own, and the comparison with the product's."""

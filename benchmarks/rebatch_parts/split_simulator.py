@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from penstock.arrays import F64, I64
 from penstock.kernels import compiled
+from penstock.schedule.facts import make_facts
 from penstock.schedule.mechanism.link_kernels import first_fit, hold, release
-from penstock.schedule.routed_policy import make_facts
 from penstock.schedule.rules.reservation_kernels import MOST_LOOKED_AT
 from penstock.schedule.state.arrays import Links, make_links
 from penstock.schedule.table import DispatchTable

@@ -72,7 +72,8 @@ class Requests:
 
 @dataclass(frozen=True)
 class Batches:
-    """One row a batch at a stage. ``worker`` counts over the plan, as in its placement.
+    """One row a batch at a stage, or a row for each piece of it if the stage is split; ``size`` is then that of the
+    piece. ``worker`` counts over the plan, as in its placement.
 
     ``queued_us``: when the batch reached the stage (dispatch time for the first); ``start_us``,
     ``end_us``: the worker's time; ``transfer_us``: time on the network before the stage.

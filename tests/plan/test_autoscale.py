@@ -9,7 +9,7 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError
-from penstock.plan.autoscale.forecast import KnownDay, LiveForecast
+from penstock.plan.autoscale.forecast import DayBefore, KnownDay, LiveForecast
 from penstock.plan.autoscale.ladder_file import LADDER, load_ladder
 from penstock.plan.autoscale.rungs import (
     Rung,
@@ -98,6 +98,53 @@ def test_a_known_day_looks_ahead_and_repeats_and_the_live_load_counts_if_it_is_m
     assert day.peak(0.0, 121.0) == 5.0
     day.observe(60.0, 3.0)
     assert day.peak(60.0, 60.0) == 3.0
+
+
+HOUR_S = 3_600.0
+
+
+def after_a_day(*hours_of_today, peak_at=12, level=1.0):
+    """A day of load 1 with a peak of 3 in one window of an hour, and the first hours of the next day."""
+    forecast = DayBefore()
+    for hour in range(24):
+        forecast.observe((hour + 1) * HOUR_S, (3.0 if hour == peak_at else 1.0) * level)
+    for hour, load in enumerate(hours_of_today):
+        forecast.observe((25 + hour) * HOUR_S, load)
+    return forecast, (24 + len(hours_of_today)) * HOUR_S
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(10, 1.0), (11, 3.0), (12, 3.0), (13, 3.0), (14, 3.0), (15, 1.0)]
+)
+def test_the_peak_of_a_day_ago_counts_an_hour_before_and_after(hours, expected):
+    """It was seen at the end of its hour, 13 h."""
+    forecast, now_s = after_a_day(*(3.0 if hour == 12 else 1.0 for hour in range(hours)))
+    assert forecast.peak(now_s, HOUR_S) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("today", "expected"), [(1.5, 4.5), (0.8, 2.4), (9.0, 9.0), (0.1, 1.5)])
+def test_a_day_of_another_level_scales_the_day_before_within_bounds(today, expected):
+    forecast, now_s = after_a_day(*[today] * 11)
+    assert forecast.peak(now_s, HOUR_S) == pytest.approx(expected)
+
+
+def test_the_level_is_that_of_the_last_hours():
+    forecast, now_s = after_a_day(*[2.0] * 5, *[1.0] * 6)
+    assert forecast.peak(now_s, HOUR_S) == pytest.approx(3.0)
+
+
+def test_on_the_first_day_only_the_last_minutes_count():
+    first, live = DayBefore(), LiveForecast()
+    assert first.peak(0.0, 60.0) == 0.0
+    for window in range(1, 11):
+        first.observe(60.0 * window, float(window))
+        live.observe(60.0 * window, float(window))
+    assert first.peak(600.0, 120.0) == live.peak(600.0, 120.0) == pytest.approx(12.0)
+
+
+def test_more_load_than_a_day_ago_counts_at_once():
+    forecast, now_s = after_a_day(1.0, 1.0, 2.5)
+    assert forecast.peak(now_s, 60.0) == pytest.approx(2.5)
 
 
 def test_a_rung_that_another_beats_is_left_out():

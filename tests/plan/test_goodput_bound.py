@@ -13,6 +13,7 @@ from toy_plans import toy_model, toy_profile, toy_scenario
 from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
 from penstock.plan.dispatch_table import dispatch_table
+from penstock.plan.documents.plan import has_split_stages
 from penstock.plan.goodput_bound.any_policy import most_served
 from penstock.plan.goodput_bound.chain_uses import ChainUses, chain_uses
 from penstock.plan.goodput_bound.given_pools import pipeline_windows, pools_bound
@@ -29,6 +30,7 @@ from penstock.plan.highs import Rows, run
 from penstock.plan.interfaces import SearchLimits
 from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.plan.planning_question import PlanningQuestion
+from penstock.schedule.rule_numbers import RULES
 from penstock.simulate.every_policy import POLICIES
 from penstock.simulate.judge.goodput_bound import bounds_of_pools, goodput_bounds
 from penstock.simulate.judge.trial import Trial
@@ -132,13 +134,11 @@ def fleets(draw):
             toy_model(name, draw(st.integers(6_000, 40_000)), weight=draw(st.sampled_from([1.0, 2.0])))
         )
     load = draw(st.sampled_from(["poisson", "gamma", "trace"]))
-    return (
-        toy_scenario(cluster, models),
-        profiles,
-        load,
-        draw(st.sampled_from(POLICIES)),
-        draw(st.floats(0.7, 2.0)),
-    )
+    policy = draw(st.sampled_from(POLICIES))
+    # A policy that decides stage by stage gives whole batches to workers.
+    pieces = draw(st.integers(1, 3)) if policy in RULES else 1
+    scenario = toy_scenario(cluster, models).with_planner(split_stages=pieces)
+    return scenario, profiles, load, policy, draw(st.floats(0.7, 2.0))
 
 
 def process_of(load):
@@ -178,6 +178,28 @@ def test_no_simulated_run_passes_a_bound(case):
     cost = uses.device_s @ price.device_price + uses.link_s @ price.link_price
     request = [cost[uses.model == m].min() for m in range(len(rates))]
     assert float(met @ request) <= most_served(uses, paths, price, slo_s)[0] * (1 + 1e-9)
+
+
+def test_no_simulated_run_of_split_stages_passes_a_bound():
+    """The class "X" gains nothing from batches and "Y" does, so a batch of three is divided on three "X"."""
+    rows = {("X", 1): [[4_000, 8_000, 12_000], [90_000] * 3], ("Y", 1): [[90_000] * 3, [3_000, 3_100, 3_200]]}
+    scenario = toy_scenario({"X": DeviceClass(count=4), "Y": DeviceClass(count=1)}, [toy_model("a", 12_000)])
+    profiles = {"a": toy_profile("a", rows, boundary_bytes=[0, 500_000, 0])}
+    scenario = scenario.with_planner(split_stages=3)
+    plan = PoolPlanner(SearchLimits()).plan(scenario, profiles).solution
+    assert has_split_stages(plan)
+    table = dispatch_table(plan, profiles)
+    uses = chain_uses(PlanningQuestion(scenario, profiles))
+    for factor in (0.8, 1.0, 1.5):
+        trial = Trial(poisson, "penstock", 1.5, (1, 2))
+        paths = trial.paths([factor * plan.objective])
+        missed, arrived = trial.counts(table, [factor * plan.objective])
+        met = (arrived - missed).sum(axis=0)
+        rate, window = pipeline_windows(table, 0)
+        assert met[0] <= sum(
+            serve_from_pipelines(path[0], rate, window, np.zeros(len(rate))) for path in paths
+        )
+        assert least_fleet(uses, paths, met.tolist(), 0.012).fleet_part <= 1 + PRECISION
 
 
 def one_pool(workers=20, service_us=10_000, slo_us=30_000):

@@ -22,7 +22,7 @@ from penstock.plan.planning_question import PlanningQuestion
 from penstock.plan.questions.tail_latency import client_doubts, profile_doubts, slow_tails
 from penstock.plan.templates.pricing import cost_of, price
 from penstock.profile.table import LatencyTable
-from penstock.schedule.routed_policy import make_facts
+from penstock.schedule.facts import make_facts
 
 
 def case(p99_us, *, runs=500, slo_us=20_000):

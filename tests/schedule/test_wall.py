@@ -211,6 +211,7 @@ def test_any_change_of_a_table_is_accepted_or_refused(table, data):
     policy.decide(0)
 
 
+@pytest.mark.compiled
 def test_the_fuzzer_finds_no_failure():
     """A short run of the script that is run at length by hand; a crash or a hang would end its own child process."""
     pytest.importorskip("msgspec", reason="the fuzzer also sends messages")

@@ -8,13 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from fleet_tables import Pipeline, Stage, make_table
 from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.schedule.journal import replay
 from penstock.schedule.policy import Decision, Dispatch
 from penstock.schedule.routed_policy import ReservationPolicy
 from penstock.schedule.table import DispatchTable
-from penstock.serve.control import Drained, WorkerHung
+from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.dispatcher.dispatcher import Dispatcher
 from penstock.serve.dispatcher.journal import JournalFile, read_journal
 from penstock.serve.dispatcher.liveness import ANSWER_US, LEAST_RUN_US, LOST_US, OVERDUE_US
@@ -339,15 +340,83 @@ class TestHanging:
         assert dispatcher.look_after(asked_us) == [ForWorker(0, Ping())]
         return dispatcher, asked_us
 
-    def test_no_answer_means_that_it_hangs(self):
+    def silent(self, monkeypatch=None):
+        """Worker 0 did not answer in time; with ``monkeypatch`` as if it had company."""
         dispatcher, asked_us = self.overdue()
+        if monkeypatch is not None:
+            monkeypatch.setattr(ServedPlan, "is_alone", lambda plan, worker: False)
         assert dispatcher.look_after(asked_us + ANSWER_US - 1) == []
         told = dispatcher.look_after(asked_us + ANSWER_US)
-        why = f"no answer to a ping for {ANSWER_US} us"
-        assert told[0] == ForEngine(WorkerHung(0, why))
-        assert told[1].message == Failed((0,), 0, f"worker 0 hangs ({why}).", Again.TOGETHER)
+        return dispatcher, asked_us + ANSWER_US, told
+
+    def test_no_answer_sends_its_batches_another_way_and_its_host_is_asked(self, monkeypatch):
+        dispatcher, _, told = self.silent(monkeypatch)
+        assert told[0] == ForEngine(WorkerSilent(0))
+        why = f"worker 0 does not answer (no answer to a ping for {ANSWER_US} us)."
+        assert told[1].message == Failed((0,), 0, why, Again.TOGETHER)
         assert told[2].message == Readiness(0, 0, (False,))
         assert dispatcher.in_flight == 0
+
+    def test_one_without_company_keeps_its_batches_until_it_is_known_to_hang(self):
+        dispatcher, now_us, told = self.silent()
+        assert told == [ForEngine(WorkerSilent(0))]
+        assert dispatcher.look_after(now_us + ANSWER_US) == []
+        assert dispatcher.in_flight == 1
+        dispatcher.could_run(0)
+        told = dispatcher.look_after(now_us + ANSWER_US)
+        why = f"no answer to a ping for {ANSWER_US} us, though it had a core"
+        assert told[0] == ForEngine(WorkerHung(0, why))
+        assert told[1].message == Failed((0,), 0, f"worker 0 hangs ({why}).", Again.TOGETHER)
+        assert dispatcher.in_flight == 0
+
+    def test_one_without_company_that_answers_late_goes_on(self):
+        dispatcher, now_us, _ = self.silent()
+        assert dispatcher.pong(now_us, Pong(0, 1, now_us - 1)) == []
+        dispatcher.could_run(0)
+        assert dispatcher.look_after(now_us) == []
+        assert dispatcher.look_after(now_us + ANSWER_US) == [ForWorker(0, Ping())]
+
+    def test_who_has_company(self):
+        """Workers 0 and 1 are a pool, worker 2 is one by itself."""
+        table = make_table([(5_000, [Pipeline(1, [Stage([100], [0, 1]), Stage([100], [0])])])])
+        plan = ServedPlan(0, Scripted(), table, 0, first_worker=10)
+        for worker in (10, 12):
+            plan.up(1, worker, "a")
+        assert [plan.is_alone(worker) for worker in (10, 11, 12)] == [True, False, True]
+        plan.up(2, 11, "b")
+        assert [plan.is_alone(worker) for worker in (10, 11, 12)] == [False, False, True]
+
+    def test_one_that_could_have_answered_hangs_once(self, monkeypatch):
+        dispatcher, now_us, _ = self.silent(monkeypatch)
+        assert dispatcher.look_after(now_us) == []
+        dispatcher.could_run(0)
+        why = f"no answer to a ping for {ANSWER_US} us, though it had a core"
+        assert dispatcher.look_after(now_us) == [ForEngine(WorkerHung(0, why))]
+        dispatcher.could_run(0)
+        assert dispatcher.look_after(now_us + 1) == []
+
+    @pytest.mark.parametrize("sign", ["pong", "report"])
+    def test_one_that_answers_late_works_again(self, monkeypatch, sign):
+        """Its answer counts even if its host has already said that it had a core."""
+        dispatcher, now_us, _ = self.silent(monkeypatch)
+        dispatcher.could_run(0)
+        pong, report = Pong(0, 0, -1), done(0, 0)
+        told = dispatcher.pong(now_us, pong) if sign == "pong" else dispatcher.stage_done(now_us, report)
+        assert ForGateway(EVERY, Readiness(0, 0, (True,))) in told
+        assert dispatcher.look_after(now_us) == []
+        (assigned,) = dispatcher.arrive(now_us, arrive(9, 2, now_us + 90_000))
+        assert [step.endpoint for step in assigned.message.route] == ["a", "b"]
+
+    @pytest.mark.parametrize("end", ["worker_down", "remove_plan"])
+    def test_one_that_ended_while_it_was_silent_is_not_taken_back(self, monkeypatch, end):
+        dispatcher, now_us, _ = self.silent(monkeypatch)
+        if end == "worker_down":
+            dispatcher.worker_down(now_us, 0, "died")
+        else:
+            dispatcher.remove_plan(0)
+        dispatcher.could_run(0)
+        assert dispatcher.look_after(now_us) == []
+        assert dispatcher.pong(now_us, Pong(0, 0, -1)) == []
 
     def test_a_slow_worker_that_answers_is_left_alone(self):
         dispatcher, now_us = self.overdue()

@@ -46,7 +46,7 @@ def test_the_keeper_waits_longer_for_a_worker_that_does_not_come_up(keeper, told
     for _ in range(3):
         bury(keeper, 0)
     bury(keeper, 1)
-    waits = sorted((at_us, worker.index) for at_us, _, worker in keeper._restarts)
+    waits = sorted((at_us, worker.index) for at_us, _, worker in keeper._restarts._heap)
     assert waits == [(100_007, 0), (100_007, 1), (200_007, 0), (400_007, 0)]
     assert [(one.worker, one.was_up, one.restart_us) for one in told] == [
         (0, False, 100_000),
@@ -59,10 +59,10 @@ def test_the_keeper_waits_longer_for_a_worker_that_does_not_come_up(keeper, told
 def test_a_worker_that_comes_up_only_to_die_is_a_storm_too(keeper):
     for _ in range(3):
         bury(keeper, 0, up_since_us=5)
-    assert sorted(at_us for at_us, _, _ in keeper._restarts) == [100_007, 200_007, 400_007]
+    assert sorted(at_us for at_us, _, _ in keeper._restarts._heap) == [100_007, 200_007, 400_007]
     keeper._clock.now_us = lambda: 7 + STABLE_US
     bury(keeper, 0, up_since_us=7)
-    assert sorted(at_us for at_us, _, _ in keeper._restarts)[-1] == 100_007 + STABLE_US
+    assert sorted(at_us for at_us, _, _ in keeper._restarts._heap)[-1] == 100_007 + STABLE_US
 
 
 def test_a_worker_that_is_not_wanted_is_forgotten_without_a_word(keeper, told):
@@ -70,4 +70,4 @@ def test_a_worker_that_is_not_wanted_is_forgotten_without_a_word(keeper, told):
     worker = keeper._workers[0]
     keeper.end_plan(0)
     keeper._bury(worker, SimpleNamespace(line=None, reap=lambda limit_s: "exit status 0"))
-    assert (keeper._workers, told, keeper._restarts) == ({}, [], [])
+    assert (keeper._workers, told, keeper._restarts._heap) == ({}, [], [])

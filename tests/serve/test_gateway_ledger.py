@@ -216,6 +216,23 @@ def test_a_drop_after_a_loss_says_why():
     assert str(error) == "worker 0 died. No other route meets the deadline."
 
 
+def test_what_was_told_again_when_a_sample_is_dropped_stays_known_until_it_is_taken_back():
+    """The drop of sample 1 and the news of sample 0 cross: the dispatcher may just be sending sample 0."""
+    desk = Desk()
+    request = desk.admit(2)
+    desk.ship(0, [0])
+    desk.ledger.fail(Failed((0,), 0, "worker 0 died.", Again.TOGETHER), 5)
+    desk.ledger.messages.clear()
+    desk.ledger.drop(Dropped(0, 1, Outcome.DROPPED_DEADLINE), 6)
+    assert desk.ledger.messages == [Cancel(0, 0)]
+    rows = desk.ship(1, [0])
+    desk.ledger.cancelled(Cancelled(0, 0), 7)
+    assert desk.ledger.in_flight == 1
+    desk.bring_back(1, rows)
+    assert desk.ledger.in_flight == 0
+    assert desk.outcome(request) == [Outcome.ERROR]
+
+
 def test_a_dead_last_worker_loses_what_did_not_come_back():
     desk = Desk()
     one, other = desk.admit(1), desk.admit(1)

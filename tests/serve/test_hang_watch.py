@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from penstock.serve.control import Alive, ControlLine, Stop
-from penstock.serve.engine.hang_watch import ANSWER_US, ASK_EVERY_US, HangWatch
+from penstock.serve.engine.watch.hang_watch import ANSWER_US, ASK_EVERY_US, HangWatch
 
 
 class Child:

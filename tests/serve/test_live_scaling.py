@@ -28,7 +28,9 @@ RUN = Path("/run")
 RULES = {"node_s": 20, "load_s": 1, "every_s": 10, "calm_s": 20, "safety": 1.0}
 
 
-def write_ladder(folder, *, plans=("rung-1.json", "rung-2.json"), base_rps=10.0, rules=RULES):
+def write_ladder(
+    folder, *, plans=("rung-1.json", "rung-2.json"), base_rps=10.0, rules=RULES, forecast="live"
+):
     rungs = [
         {"plan": plan, "factor": float(place), "devices": {"gpu": place}, "hourly_cost": float(place)}
         for place, plan in enumerate(plans, 1)
@@ -36,7 +38,13 @@ def write_ladder(folder, *, plans=("rung-1.json", "rung-2.json"), base_rps=10.0,
     for plan in plans:
         if not (folder / plan).exists():
             (folder / plan).write_text("{}")
-    document = {"version": 1, "base_rps": {"m": base_rps}, "rules": rules, "rungs": rungs}
+    document = {
+        "version": 1,
+        "base_rps": {"m": base_rps},
+        "rules": rules,
+        "forecast": forecast,
+        "rungs": rungs,
+    }
     (folder / LADDER).write_text(json.dumps(document))
     return folder
 

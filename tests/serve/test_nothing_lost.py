@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from fleet_tables import Pipeline, Stage, make_table
 from penstock.record import Outcome
 from penstock.schedule.routed_policy import ReservationPolicy
-from penstock.serve.control import Drained
+from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.dispatcher.dispatcher import Dispatcher
 from penstock.serve.dispatcher.outgoing import EVERY, ForGateway, ForWorker
 from penstock.serve.dispatcher.served_plan import ServedPlan
@@ -79,6 +79,8 @@ class World:
         self.started = 0
         self.number = -1
         self.drained: list[int] = []
+        self.replaced: list[int] = []
+        self.taken_back = 0
         for worker in range(WORKERS):
             self.workers[worker] = self.new_worker(0)
         self.new_dispatcher()
@@ -122,7 +124,9 @@ class World:
 
     def kill_worker(self) -> None:
         """It comes up again at once, with nothing."""
-        worker = self.rng.choice(list(self.workers))
+        self.replace_worker(self.rng.choice(list(self.workers)))
+
+    def replace_worker(self, worker: int) -> None:
         self.workers[worker] = process = self.new_worker(self.workers[worker].epoch)
         self.tell(self.dispatcher.worker_down(self.now_us, worker, f"worker {worker} died."))
         self.tell(self.dispatcher.worker_up(self.now_us, worker, process.endpoint))
@@ -153,6 +157,13 @@ class World:
                     self.put(("d", self.number), ("w", self.workers[worker].endpoint), one.message)
             elif isinstance(one.message, Drained):
                 self.end_plan(one.message.epoch)
+            elif isinstance(one.message, WorkerSilent):
+                # It lives: its host may say so, or be wrong.
+                if self.rng.random() < 0.5:
+                    self.dispatcher.could_run(one.message.worker)
+            elif isinstance(one.message, WorkerHung) and one.message.worker in self.workers:
+                self.replaced.append(one.message.worker)
+                self.replace_worker(one.message.worker)
 
     def end_plan(self, epoch: int) -> None:
         self.drained.append(epoch)
@@ -189,7 +200,9 @@ class World:
             StageFailed: self.dispatcher.stage_failed,
             Pong: self.dispatcher.pong,
         }
+        silent = len(self.dispatcher._silent)
         self.tell(handlers[type(message)](self.now_us, message))
+        self.taken_back += len(self.dispatcher._silent) < silent
 
     def flush(self, gateway: int) -> None:
         ledger = self.ledgers[gateway]
@@ -294,6 +307,11 @@ class World:
             ledger.lose_overdue(self.now_us)
             self.flush(gateway)
 
+    def starve(self) -> None:
+        """No process but the dispatcher gets a core, for longer than an answer may take."""
+        for _ in range(8):
+            self.tick(400_000)
+
     def note(self, request: Waiting, now_us: int) -> None:
         self.settled[id(request)] = self.settled.get(id(request), 0) + 1
 
@@ -375,6 +393,7 @@ ACTIONS = {
     "kill_gateway": 1,
     "new_dispatcher": 1,
     "switch": 1,
+    "starve": 1,
 }
 
 
@@ -426,6 +445,15 @@ def test_a_switch_costs_no_request_that_has_time(seed):
     for _, request, _ in world.requests:
         if request.deadline_us - request.arrival_us > 10_000:
             assert request.has_result
+
+
+def test_workers_that_starve_lose_nothing_and_some_are_taken_back():
+    """Late answers of workers that were given up change nothing, if they are replaced or not."""
+    worlds = [
+        play(seed, 120, {"ask": 8, "deliver": 12, "work": 4, "tick": 2, "starve": 2}) for seed in range(20)
+    ]
+    assert any(world.replaced for world in worlds)
+    assert any(world.taken_back for world in worlds)
 
 
 @pytest.mark.slow

@@ -186,6 +186,7 @@ def test_nested_and_flat_data_are_the_same():
         (one_input(parameters={"shared_memory_region": "r"}), None, "not supported"),
         (one_input(parameters={"binary_data_size": 16}), None, "both data and"),
         (HEAD + b"\0" * 8, None, "JSON of the message is wrong"),
+        (one_input(data=[1, 2, 3, float("nan")]), None, "has no NaN and no Infinity: send the tensor as raw"),
         (HEAD + b"\0" * 7, len(HEAD), "not within the body"),
         (HEAD + b"\0" * 9, len(HEAD), "1 bytes follow"),
         (HEAD, len(HEAD) + 1, "must be 0 to"),

@@ -138,7 +138,9 @@ def test_what_the_plan_does_not_use_may_be_lost(replan, started):
 
 def test_a_plan_uses_its_real_devices_and_its_hosts():
     device = SimpleNamespace(in_plan="L4:2")
-    spec = SimpleNamespace(worker_devices=(device, None), worker_hosts=("L4:1", "L4:1", "T4:0"))
+    spec = SimpleNamespace(
+        worker_devices=(device, None), device_needs=(), worker_hosts=("L4:1", "L4:1", "T4:0")
+    )
     assert used_by(spec) == {"L4:2", "L4:host1", "T4:host0"}
 
 

@@ -19,14 +19,15 @@ from serve_cases import WIDTH, skip_profile, write_plan, write_skip_model
 from fake_nvml import FakeGpu, FakeNvml, build, install
 from one_l4 import one_l4
 from penstock.device.facts import DeviceFacts
+from penstock.device.requirement import Requirement
 from penstock.errors import BadInputError, DeviceLostError, DeviceMismatchError, PenstockError
 from penstock.plan.documents.store import load_plan
 from penstock.plan.scheduled.scheduled_plan import scheduled_plan
 from penstock.runtime import available
 from penstock.runtime.settings import RuntimeSettings
-from penstock.serve.devices import WorkerDevice, is_poisoned, visible, worker_devices
+from penstock.serve.devices import DeviceNeed, WorkerDevice, is_poisoned, visible, worker_devices
 from penstock.serve.engine.child import Child
-from penstock.serve.engine.device_watch import WATCH_US, DeviceWatch
+from penstock.serve.engine.watch.device_watch import WATCH_US, DeviceWatch
 from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults, with_run_cache
 from penstock.serve.local_server import LocalServer
 from penstock.serve.prepare import ServeOptions, prepare
@@ -234,7 +235,7 @@ def test_a_watch_whose_plan_is_served_no_more_asks_for_what_is_lost_only(
 
 
 def test_a_driver_that_is_unloaded_loses_all(driver: FakeNvml) -> None:
-    device = WorkerDevice("gpu", 0, "nvidia", "GPU-l4-0", {"nvidia": "L4"}, None)
+    device = WorkerDevice(DeviceNeed(Requirement("gpu", {"nvidia": "L4"}), 0, 0, 1), "nvidia", "GPU-l4-0")
     device.check()
     driver.state.unlink()
     assert "does not answer" in (device.why_lost() or "")

@@ -87,22 +87,22 @@ def test_a_plan_ends_when_every_gateway_has_heard_of_the_switch(tmp_path):
     loaded = load_plan(write_plan(tmp_path, bytes_profile("sizes", (24, 10)), (0, 1)))
     spec = prepare(loaded.plan, loaded.profiles, ServeOptions({"": "emulated"}), tmp_path)
     engine = LocalEngine(spec, tmp_path, gateways=2, keeper=lambda selector, hear, warn: NoKeeper())
-    engine._know(replace(spec, epoch=1, first_worker=spec.workers.stop))
+    engine._epochs.know(replace(spec, epoch=1, first_worker=spec.workers.stop))
     processes = [engine._dispatcher, *engine._gateways]
     for process in processes:
         process.child, process.serves = ToldChild(), 0
-    engine._current = 1
+    engine._epochs.current = 1
     dispatcher, first, second = (process.child for process in processes)
     for child, message in ((dispatcher, Drained(0)), (first, Switch(1))):
         child.to_say.append(message)
         engine._hear(next(process for process in processes if process.child is child), child)
-        engine._end_drained()
+        engine._epochs.end_drained()
         assert second.told == []
     second.to_say.append(Switch(1))
     engine._hear(processes[2], second)
-    engine._end_drained()
+    engine._epochs.end_drained()
     assert second.told == first.told == [Drained(0)]
-    engine._end_drained()
+    engine._epochs.end_drained()
     assert second.told == [Drained(0)]
 
 

@@ -15,6 +15,7 @@ import tritonclient.http as triton_http
 import tritonclient.utils.shared_memory as client_memory
 from serve_cases import WIDTH, skip_profile, write_plan, write_skip_model
 from test_serve_live import ALLOWANCE, ask
+from tritonclient.utils import InferenceServerException
 
 from penstock.serve.local_server import LocalServer
 from penstock.serve.protocol.errors import ProtocolError
@@ -176,8 +177,8 @@ def test_http_takes_inputs_from_a_region_and_puts_outputs_there(regions):
     assert request.unanswerable((z, w)) is None
     message = encode_response(InferResponse("m", (z, w)), request.wants_binary, put_in(regions, request))
     one, two = json.loads(message.body())["outputs"]
-    assert "data" not in one
-    assert one["parameters"] == placed("z", 12, 32)["parameters"]
+    # Clients in C++ take parameters of an output for those of raw data.
+    assert one == {"name": "z", "datatype": "FP32", "shape": [3]}
     assert two["data"] == [1]
     assert np.frombuffer(regions.read(Place("a", 32, 12)), np.float32).tolist() == [7.0] * 3
     problem = request.unanswerable((Tensor("z", "FP32", np.ones(5, np.float32)), w))
@@ -228,13 +229,33 @@ def test_grpc_has_raw_contents_for_the_other_inputs_only(regions):
     request = decode_message(message, regions)
     assert [tensor.array.tolist() for tensor in request.inputs] == [[0.0, 1.0], [1, 2]]
     z = Tensor("z", "FP32", np.full(2, 9, np.float32))
-    answer = encode_message("m", "", (z,), raw=True, put=put_in(regions, request))
-    assert list(answer.raw_output_contents) == []
-    assert answer.outputs[0].parameters["shared_memory_byte_size"].int64_param == 8
+    w = Tensor("w", "INT8", np.ones(2, np.int8))
+    for raw in (True, False):
+        answer = encode_message("m", "", (z, w), raw=raw, put=put_in(regions, request))
+        # As many as outputs: clients in C++ count.
+        assert list(answer.raw_output_contents) == [b"", b"\1\1"]
+        assert not answer.outputs[0].parameters
     assert np.frombuffer(regions.read(Place("a", 0, 8)), np.float32).tolist() == [9.0, 9.0]
     message.raw_input_contents.append(b"\1\2")
     with pytest.raises(ProtocolError, match="2 raw_input_contents for 1 inputs"):
         decode_message(message, regions)
+
+
+def cuda_regions_are_refused(url: str, grpc_address: str) -> None:
+    """Clients in C++ forget all regions of both kinds before they register one."""
+    with (
+        triton_http.InferenceServerClient(url.removeprefix("http://")) as over_http,
+        triton_grpc.InferenceServerClient(grpc_address) as over_grpc,
+    ):
+        for client in (over_http, over_grpc):
+            client.unregister_cuda_shared_memory()
+            client.unregister_cuda_shared_memory("a")
+            with pytest.raises(InferenceServerException, match="CUDA shared memory is not supported"):
+                client.register_cuda_shared_memory("a", b"AAAA", 0, 8)
+            with pytest.raises(InferenceServerException, match="no CUDA region 'a'"):
+                client.get_cuda_shared_memory_status("a")
+        assert over_http.get_cuda_shared_memory_status() == []
+        assert not over_grpc.get_cuda_shared_memory_status().regions
 
 
 @pytest.mark.slow
@@ -281,4 +302,5 @@ def test_tritonclient_over_both_protocols_and_two_gateways(tmp_path):
         assert (status, "must be the name of a file" in json.loads(text)["error"]) == (400, True)
         paths = json.loads(ask(f"{server.url}/openapi.json")[2])["paths"]
         assert "/v2/systemsharedmemory/region/{region}/register" in paths
+        cuda_regions_are_refused(server.url, grpc_address)
     assert not Path("/dev/shm" + key).exists()

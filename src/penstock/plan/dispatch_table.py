@@ -57,7 +57,13 @@ def dispatch_table(plan: Plan, profiles: Mapping[str, Profile]) -> DispatchTable
         worker_device=_dense(plan, "device"),
         stage_pool=NO_SHARING if not plan.shared_pools or plan.lent_pools else pools,
         lend_group=pools if plan.lent_pools else NO_SHARING,
+        stage_pieces=_pieces(stages),
     )
+
+
+def _pieces(stages: Iterable[StagePlan]) -> I64:
+    pieces = np.array([stage.pieces for stage in stages], np.int64)
+    return pieces if (pieces > 1).any() else NO_SHARING
 
 
 def _row(values: I64, widest: int) -> I64:

@@ -67,5 +67,6 @@ def _busy_part(model: ModelPlan, worker: WorkerPlacement) -> float:
     """The part of the time that a worker computes, if full batches come at the planned rate."""
     pipeline = model.pipelines[worker.pipeline]
     stage = pipeline.stages[worker.stage]
-    batches_per_s = pipeline.rate_rps / stage.batch / stage.workers
-    return min(batches_per_s * stage.inference_us / US_PER_S, 1.0)
+    # As if each piece of a split stage were the largest: the others are smaller by one request.
+    pieces_per_s = pipeline.rate_rps / stage.batch * stage.pieces / stage.workers
+    return min(pieces_per_s * stage.inference_us / US_PER_S, 1.0)

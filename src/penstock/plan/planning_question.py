@@ -20,9 +20,12 @@ from penstock.plan.interfaces import SearchLimits
 from penstock.plan.templates.fleet import Fleet
 from penstock.plan.templates.promise import excesses, promising_space
 from penstock.plan.templates.space import TemplateSpace
-from penstock.plan.templates.table import LatencyBudget, Templates, list_templates
+from penstock.plan.templates.table import LatencyBudget, Templates, join, list_templates
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S
+
+SPLIT_LISTED = 2
+"""Up to so many stages, templates with split stages are listed."""
 
 
 @final
@@ -31,7 +34,8 @@ class PlanningQuestion:
     """Which plan serves ``scenario`` best?
 
     ``profiles`` by model name. ``stages``: the most stages of a pipeline, None for the scenario's ``max_stages``.
-    ``max_share``: the most workers on one device, None for the limits of the device classes.
+    ``max_share``: the most workers on one device, None for the limits of the device classes. ``most_pieces``: into how
+    many pieces a stage may split a batch, None for the scenario's ``split_stages``.
     """
 
     scenario: Scenario
@@ -39,6 +43,7 @@ class PlanningQuestion:
     limits: SearchLimits = field(default_factory=SearchLimits)
     stages: int | None = None
     max_share: int | None = None
+    most_pieces: int | None = None
 
     def about(self, scenario: Scenario) -> PlanningQuestion:
         """The same question about another scenario."""
@@ -90,6 +95,11 @@ class PlanningQuestion:
         model = self.scenario.models[m]
         return LatencyBudget(model.latency_slo_us - margin_us(model), build_us)
 
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces a stage may split a batch."""
+        return self.most_pieces or self.scenario.planner.split_stages
+
     def space(self, m: int, budget: LatencyBudget, *, promised: bool = True) -> TemplateSpace:
         """The templates of model ``m`` within ``budget``, without listing them.
 
@@ -103,6 +113,7 @@ class PlanningQuestion:
             build_us=budget.build_us,
             max_stages=self.max_stages,
             max_share=self.max_share,
+            most_pieces=self.pieces,
             model=m,
         )
         if not promised:
@@ -116,9 +127,20 @@ class PlanningQuestion:
         return promising_space(space, excess_us, self.scenario.models[m].latency_slo_us)
 
     def templates(self, m: int, budget: LatencyBudget, *, promised: bool = True) -> Templates:
-        """All templates of model ``m`` within ``budget``; ``promised`` as in :meth:`space`."""
-        return list_templates(self.space(m, budget, promised=promised))
+        """All templates of model ``m`` within ``budget``; ``promised`` as in :meth:`space`.
+
+        Those of more than :data:`SPLIT_LISTED` stages are listed without split stages: they would be too many.
+        """
+        if self.pieces == 1 or self.max_stages <= SPLIT_LISTED:
+            return list_templates(self.space(m, budget, promised=promised))
+        whole = self.of_whole_batches().templates(m, budget, promised=promised)
+        short = replace(self, stages=SPLIT_LISTED).templates(m, budget, promised=promised)
+        return join([whole, short.take(short.is_split)])
 
     def whole_models(self) -> PlanningQuestion:
         """The same question over whole models on whole devices."""
-        return replace(self, stages=1, max_share=1)
+        return replace(self, stages=1, max_share=1, most_pieces=1)
+
+    def of_whole_batches(self) -> PlanningQuestion:
+        """The same question without split stages."""
+        return replace(self, most_pieces=1)

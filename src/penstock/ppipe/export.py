@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from penstock.errors import BadInputError
-from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan
+from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan, has_split_stages
 from penstock.ppipe.plan_file import PLANNERS
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S, transfer_us
@@ -57,6 +57,11 @@ def plan_document(plan: Plan, profiles: Mapping[str, Profile]) -> list[dict[str,
         raise BadInputError(
             "the plan's stages share their pools, but in the artifact's format every stage has workers of its own. "
             "Plan again without --shared-pools."
+        )
+    if has_split_stages(plan):
+        raise BadInputError(
+            "the plan has split stages, but in the artifact's format a worker gets whole batches. Set "
+            "planner.split_stages to 1 in the scenario and plan again."
         )
     _refuse_shared_devices(plan)
     entries = [_entry(plan, model, profiles[model.name]) for model in plan.models]

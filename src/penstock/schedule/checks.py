@@ -100,6 +100,7 @@ def checked_table(table: DispatchTable) -> DispatchTable:
     _check_range("worker_device", table.worker_device, 0, LARGEST_ID)
     _check_range("stage_pool", table.stage_pool, 0, LARGEST_PLACE)
     _check_range("lend_group", table.lend_group, 0, LARGEST_PLACE)
+    _check_pieces(table)
     empty = np.setdiff1d(table.pool_of_stage, table.pool_of_worker)
     if len(empty):
         raise BadInputError(
@@ -154,6 +155,7 @@ def _check_shapes(table: DispatchTable) -> None:
         "worker_device": (workers,),
         "stage_pool": (stages if table.shares_pools else 0,),
         "lend_group": (stages if table.lends and not table.shares_pools else 0,),
+        "stage_pieces": (stages if table.splits else 0,),
     }
     for name, shape in wanted.items():
         found = getattr(table, name).shape
@@ -163,6 +165,29 @@ def _check_shapes(table: DispatchTable) -> None:
             )
     if models == 0:
         raise BadInputError("dispatch table: there is no model in it. Plan at least one.")
+
+
+def _check_pieces(table: DispatchTable) -> None:
+    """No stage has more pieces than hold the planned batch, if none is larger than the largest."""
+    if not table.splits:
+        return
+    planned = np.repeat(table.pipeline_batch, np.diff(table.stage_offsets))
+    _check_range("stage_pieces", table.stage_pieces, 1, int(planned.max()))
+    wrong = np.flatnonzero(-(-planned // table.piece_batch) != table.stage_pieces)
+    if len(wrong):
+        raise BadInputError(
+            f"dispatch table: stage_pieces (={int(table.stage_pieces[wrong[0]])}) of a batch of "
+            f"{int(planned[wrong[0]])}: fewer pieces of the same largest size hold it. Give their number."
+        )
+
+
+def refuse_split(table: DispatchTable, who: str) -> None:
+    """:class:`BadInputError` if a stage of ``table`` is split, because ``who`` gives whole batches to its workers."""
+    if table.splits:
+        raise BadInputError(
+            f"{who} gives each batch to one worker of a stage, but the plan has split stages. Use another policy or "
+            f"mode, or a plan made without planner.split_stages."
+        )
 
 
 def _check_offsets(name: str, offsets: I64, members: int, *, least: int) -> None:

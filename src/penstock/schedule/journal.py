@@ -14,18 +14,19 @@ from penstock.schedule.policy import Decision, Policy
 
 Event = tuple[Any, ...]
 """``("arrive", now_us, model, request, deadline_us)``, ``("decide", now_us)``, ``("complete", now_us, batch, stage)``,
+``("complete", now_us, batch, stage, piece)`` for a later piece than the first,
 ``("transferred", now_us, batch, stage, transfer_us)``, ``("abandon", now_us, batch)``, ``("cancel", now_us, request)``,
 ``("worker_down", now_us, worker)`` or ``("worker_up", now_us, worker)``."""
 
 _ARGUMENTS = {
-    "arrive": 3,
-    "decide": 0,
-    "complete": 2,
-    "transferred": 3,
-    "abandon": 1,
-    "cancel": 1,
-    "worker_down": 1,
-    "worker_up": 1,
+    "arrive": (3,),
+    "decide": (0,),
+    "complete": (2, 3),
+    "transferred": (3,),
+    "abandon": (1,),
+    "cancel": (1,),
+    "worker_down": (1,),
+    "worker_up": (1,),
 }
 """How many arguments follow the time of each kind."""
 
@@ -51,7 +52,7 @@ def _parts(event: Any) -> tuple[str, Any, Sequence[Any]]:
     """Kind, time and arguments; :class:`BadInputError` if ``event`` is none."""
     if isinstance(event, tuple | list) and len(event) >= 2 and isinstance(event[0], str):
         kind, now_us, *arguments = event
-        if _ARGUMENTS.get(kind) == len(arguments):
+        if len(arguments) in _ARGUMENTS.get(kind, ()):
             return kind, now_us, arguments
     known = ", ".join(_ARGUMENTS)
     raise BadInputError(f"event (={shown(event)}) is none of {known} with its arguments: is this a journal?")
@@ -81,10 +82,14 @@ class JournalingPolicy:
         self.events.append(("decide", now_us))
         return decision
 
-    def complete(self, now_us: int, batch: int, stage: int) -> None:
+    def complete(self, now_us: int, batch: int, stage: int, piece: int = 0) -> None:
         """Pass on and note."""
-        self._policy.complete(now_us, batch, stage)
-        self.events.append(("complete", now_us, batch, stage))
+        if piece == 0:
+            self._policy.complete(now_us, batch, stage)
+            self.events.append(("complete", now_us, batch, stage))
+            return
+        self._policy.complete(now_us, batch, stage, piece)
+        self.events.append(("complete", now_us, batch, stage, piece))
 
     def transferred(self, now_us: int, batch: int, stage: int, transfer_us: int) -> None:
         """Pass on and note."""

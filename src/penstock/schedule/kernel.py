@@ -25,11 +25,15 @@ from numba.extending import register_jitable
 from penstock.kernels import compiled
 
 _OPTIONS = {"_nrt": False, "forceinline": True, "no_cfunc_wrapper": True}
+INNER_OPTIONS = {**_OPTIONS, "no_cpython_wrapper": True}
+"""Of :data:`inner`, for those who make others of the kind (:mod:`penstock.schedule.state.split_choice`)."""
 
 kernel = compiled(**_OPTIONS)
 # Not cached: the code is in that of every kernel that calls it.
-inner = register_jitable(**_OPTIONS, no_cpython_wrapper=True)
-rare = register_jitable(**(_OPTIONS | {"forceinline": False}), no_cpython_wrapper=True)
+inner = register_jitable(**INNER_OPTIONS)
+RARE_OPTIONS = INNER_OPTIONS | {"forceinline": False}
+"""Of :data:`rare`."""
+rare = register_jitable(**RARE_OPTIONS)
 
 # Arguments for kernels: numba compiles a callee anew for every plain literal that it is called with.
 NONE, ZERO, ONE = cast("int", np.int64(-1)), cast("int", np.int64(0)), cast("int", np.int64(1))

@@ -20,7 +20,8 @@ class Dispatch(NamedTuple):
 
     ``batch`` counts from 0 since the policy was made. ``pipeline`` is the global index of the dispatch
     table; ``requests`` in order of deadline; ``workers``, ``start_us`` and ``end_us`` have one entry per stage,
-    the times as predicted.
+    the times as predicted. If the table splits stages, ``pieces`` says into how many pieces each stage divides this
+    batch, and the three have one entry for each piece, stage by stage (:func:`penstock.schedule.pieces.steps`).
     """
 
     batch: int
@@ -30,6 +31,7 @@ class Dispatch(NamedTuple):
     workers: tuple[int, ...]
     start_us: tuple[int, ...]
     end_us: tuple[int, ...]
+    pieces: tuple[int, ...] = ()
 
 
 class Decision(NamedTuple):
@@ -55,17 +57,19 @@ class Policy(Protocol):
         """What to do now. Cheap when nothing is due, so drivers may call it after every event."""
         ...
 
-    def complete(self, now_us: int, batch: int, stage: int) -> None:
+    def complete(self, now_us: int, batch: int, stage: int, piece: int = 0) -> None:
         """``batch`` really finished ``stage`` (0 is the first): later predictions are corrected at once.
 
         The stages before it are then over too: reports of different workers may overtake each other, and those that
-        come late say nothing new. Batches that are not in flight are ignored.
+        come late say nothing new. Batches that are not in flight are ignored. If the stage is split, only ``piece`` is
+        over, and the pieces before it that have some of its rows.
         """
         ...
 
     def transferred(self, now_us: int, batch: int, stage: int, transfer_us: int) -> None:
         """The input of ``stage`` of ``batch`` took ``transfer_us`` from the worker before: later predictions of the
-        link's time follow. Call it before ``complete``. Nothing changes if both workers are on one host."""
+        link's time follow. Call it before ``complete``. Nothing changes if both workers are on one host, or if the
+        table splits stages."""
         ...
 
     def abandon(self, now_us: int, batch: int) -> tuple[int, ...]:

@@ -18,11 +18,12 @@ from numba import types
 from penstock.arrays import I64
 from penstock.kernels import entry_point
 from penstock.schedule.kernel import inner, kernel
-from penstock.schedule.mechanism import in_flight_kernels
+from penstock.schedule.mechanism import in_flight, in_flight_kernels
 from penstock.schedule.mechanism.queue_kernels import is_full, push, remove
+from penstock.schedule.mechanism.routes import columns_of
 from penstock.schedule.rules.decide_kernels import NO_ROOM, decide_due
 from penstock.schedule.rules.reservation_kernels import DISPATCH
-from penstock.schedule.state.addresses import state_at
+from penstock.schedule.state.addresses import BLOCK, SPLIT_BLOCK, state_at
 from penstock.schedule.state.arrays import Actions, PolicyState, Queues
 from penstock.units import NEVER_US
 
@@ -42,7 +43,8 @@ def decide(block: I64, now_us: int, report: I64) -> int:
 
     The first two words are the time of the next decision, and 1 if batches in flight need more room (0 if not). Then
     follow the actions, each with its kind, model, pipeline, batch, size or cause, and number of stages, then its
-    requests. A dispatch ends with its route: the workers of its stages, their starts, and their ends.
+    requests. A dispatch ends with its route: the workers of its stages, their starts, and their ends. If stages are
+    split, there is one of each for every piece, and the number is that of the pieces.
     """
     state = state_at(block)
     rows = decide_due(state, now_us)
@@ -63,9 +65,8 @@ def _write(state: PolicyState, row: int, report: I64, at: int) -> int:
     actions = state.actions
     requests, stages = 1, 0
     if actions.head[row, 0] == DISPATCH:
-        pipeline = actions.head[row, 2]
         requests = actions.head[row, 4]
-        stages = state.facts.stage_offsets[pipeline + 1] - state.facts.stage_offsets[pipeline]
+        stages = columns_of(state.facts, actions.head[row, 2], requests)
     for column in range(5):
         report[at + column] = actions.head[row, column]
     report[at + 5] = stages
@@ -94,7 +95,7 @@ def arrive(block: I64, now_us: int, model: int, request: int, deadline_us: int) 
 def complete(block: I64, now_us: int, batch: int, stage: int) -> int:
     """See :func:`penstock.schedule.mechanism.in_flight_kernels.complete`."""
     state = state_at(block)
-    in_flight_kernels.complete(state, now_us, batch, stage)
+    in_flight.complete(state, now_us, batch, stage)
     return _earliest(state.queues)
 
 
@@ -102,7 +103,7 @@ def complete(block: I64, now_us: int, batch: int, stage: int) -> int:
 def abandon(block: I64, now_us: int, batch: int) -> tuple[bool, int]:
     """Whether ``batch`` was in flight, and the next decision's time."""
     state = state_at(block)
-    was_in_flight = in_flight_kernels.abandon(state, now_us, batch)
+    was_in_flight = in_flight.abandon(state, now_us, batch)
     return was_in_flight, _earliest(state.queues)
 
 
@@ -141,13 +142,16 @@ class FrequentCalls(NamedTuple):
 
 
 @cache
-def frequent_calls() -> FrequentCalls:
-    """Compiles them at the first call in a process, or takes them from the cache."""
-    words, number = types.int64[::1], types.int64
+def frequent_calls(*, split: bool) -> FrequentCalls:
+    """Compiles them at the first call in a process, or takes them from the cache.
+
+    ``split``: for a fleet with split stages.
+    """
+    block, words, number = SPLIT_BLOCK if split else BLOCK, types.int64[::1], types.int64
     return FrequentCalls(
-        arrive=entry_point(arrive, words, number, number, number, number),
-        decide=entry_point(decide, words, number, words),
-        complete=entry_point(complete, words, number, number, number),
+        arrive=entry_point(arrive, block, number, number, number, number),
+        decide=entry_point(decide, block, number, words),
+        complete=entry_point(complete, block, number, number, number),
     )
 
 

@@ -6,12 +6,10 @@ the checks of their arguments, the arrays that grow, and decisions as plain data
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import final
 
 import numpy as np
 
-from penstock.arrays import I64
 from penstock.errors import BadInputError
 from penstock.schedule import routed_calls as calls
 from penstock.schedule.checks import (
@@ -21,28 +19,26 @@ from penstock.schedule.checks import (
     checked_duration,
     checked_id,
     checked_index,
-    checked_table,
     checked_time,
 )
+from penstock.schedule.facts import make_facts, make_state
 from penstock.schedule.mechanism.in_flight_kernels import has_room
-from penstock.schedule.mechanism.pool_tournament import build
+from penstock.schedule.pieces import pieces_at
 from penstock.schedule.policy import Decision, Dispatch
 from penstock.schedule.rule_numbers import PENSTOCK, RULES
 from penstock.schedule.rules.reservation_kernels import DROP
 from penstock.schedule.state.addresses import addresses_of
 from penstock.schedule.state.arrays import (
     PACE_OF_PROFILE,
-    Facts,
     PolicyState,
     grow_flights,
     grow_queues,
-    make_actions,
-    make_flights,
-    make_queues,
-    make_reservations,
 )
 from penstock.schedule.table import DispatchTable
 from penstock.units import LATEST_US, NEVER_US
+
+LARGEST_BATCH = 2**31 - 1
+"""More pieces than any batch has."""
 
 
 def rule_code(name: str) -> int:
@@ -50,118 +46,6 @@ def rule_code(name: str) -> int:
     if name not in RULES:
         raise BadInputError(f"policy {name!r} is unknown. Use one of: {', '.join(RULES)}.")
     return RULES[name]
-
-
-def make_facts(
-    table: DispatchTable, *, dispatch_us: int = 0, overhead_us: int = 0, max_queue_delay_us: int | None = None
-) -> Facts:
-    """The facts of ``table`` for a driver that takes ``dispatch_us`` a batch and ``overhead_us`` a request.
-
-    No head waits longer than ``max_queue_delay_us`` for company; None sets no limit but its deadline.
-
-    The guard of a batch is ``overhead_us`` plus the root of the summed squares of ``p99 - median`` over the
-    stages: the 99th percentile of a sum of independent stages, if they were normal. Raises :class:`BadInputError` for a
-    table that :func:`penstock.schedule.checks.checked_table` refuses, and for a cost out of range.
-    """
-    table = checked_table(table)
-    dispatch_us = checked_duration("dispatch_us", dispatch_us)
-    overhead_us = checked_duration("overhead_us", overhead_us)
-    if max_queue_delay_us is not None:
-        max_queue_delay_us = checked_duration("max_queue_delay_us", max_queue_delay_us)
-    pipelines = len(table.pipeline_batch)
-    work = np.zeros((pipelines, table.latency_us.shape[1]), np.int64)
-    guard = np.zeros_like(work)
-    for pipeline in range(pipelines):
-        stages = slice(table.stage_offsets[pipeline], table.stage_offsets[pipeline + 1])
-        work[pipeline] = table.latency_us[stages].sum(axis=0) + table.transfer_us[stages].sum(axis=0)
-        spread = (table.p99_us[stages] - table.latency_us[stages]).astype(np.float64)
-        guard[pipeline] = np.ceil(np.sqrt((spread**2).sum(axis=0))) + overhead_us
-    lender_offsets, lender_pool = _lenders(table)
-    planned = (
-        work[np.arange(pipelines), table.pipeline_batch] + guard[np.arange(pipelines), table.pipeline_batch]
-    )
-    slowest = np.maximum.reduceat(planned, table.pipeline_offsets[:-1])
-    pool = table.pool_of_worker
-    pool_worker = np.argsort(pool, kind="stable")
-    facts = Facts(
-        pipeline_offsets=table.pipeline_offsets,
-        stage_offsets=table.stage_offsets,
-        stage_pool=table.pool_of_stage,
-        pipeline_batch=table.pipeline_batch,
-        latency_us=table.latency_us,
-        transfer_us=table.transfer_us,
-        worker_host=table.worker_host,
-        worker_pool=pool,
-        worker_place=np.argsort(pool_worker),
-        worker_rank=_ranks(table.worker_host, pool),
-        pool_offsets=np.searchsorted(pool[pool_worker], np.arange(pool.max() + 2)),
-        pool_worker=pool_worker,
-        host_offsets=np.searchsorted(np.sort(table.worker_host), np.arange(table.n_hosts + 1)),
-        host_worker=np.argsort(table.worker_host, kind="stable"),
-        work_us=work,
-        guard_us=guard,
-        dispatch_us=np.array([dispatch_us], np.int64),
-        queue_delay_us=np.array([LATEST_US if max_queue_delay_us is None else max_queue_delay_us], np.int64),
-        least_us=np.array([(work + guard)[a:b, 1:].min() for a, b in pairwise(table.pipeline_offsets)]),
-        lender_offsets=lender_offsets,
-        lender_pool=lender_pool,
-        pool_model=_first_models(table),
-        spare_us=np.maximum(table.slo_us - slowest, 0),
-    )
-    return Facts(*(np.ascontiguousarray(each, np.int64) for each in facts))
-
-
-def _lenders(table: DispatchTable) -> tuple[I64, I64]:
-    """Offsets and pools: from which pools each stage may borrow, those of other models first in the table's order."""
-    if not table.lends:
-        return np.zeros(len(table.latency_us) + 1, np.int64), np.zeros(0, np.int64)
-    group, pool = table.lend_group, table.pool_of_stage
-    lenders = [pool[(group == group[s]) & (pool != pool[s])] for s in range(len(group))]
-    return np.cumsum([0, *(len(each) for each in lenders)]), np.concatenate(lenders)
-
-
-def _first_models(table: DispatchTable) -> I64:
-    """The first model of every pool."""
-    pipeline_of_stage = np.repeat(np.arange(len(table.pipeline_batch)), np.diff(table.stage_offsets))
-    model_of_pipeline = np.repeat(np.arange(table.n_models), np.diff(table.pipeline_offsets))
-    pool = table.pool_of_stage
-    _, first = np.unique(pool, return_index=True)
-    return np.asarray(model_of_pipeline[pipeline_of_stage[first]])
-
-
-def _ranks(host: I64, pool: I64) -> I64:
-    """The place of every worker in the order by (workers of the pool before it on its host, host).
-
-    So workers that are next to each other in the order are on different hosts, if the pool has several.
-    """
-    seen: dict[tuple[int, int], int] = {}
-    before = []
-    for place in zip(pool.tolist(), host.tolist(), strict=True):
-        before.append(seen.get(place, 0))
-        seen[place] = before[-1] + 1
-    order = np.lexsort((host, np.array(before), pool))
-    rank = np.empty(len(host), np.int64)
-    rank[order] = np.arange(len(host))
-    return rank
-
-
-def make_state(
-    table: DispatchTable, facts: Facts, *, rule: int = 0, rows: int = 16, capacity: int = 256
-) -> PolicyState:
-    """Empty queues and idle resources for ``table``; ``rule`` is one of :mod:`penstock.schedule.rules`."""
-    stages = int(np.diff(table.stage_offsets).max())
-    batch = int(table.pipeline_batch.max())
-    reservations = make_reservations(table)
-    build(facts, reservations)
-    return PolicyState(
-        facts=facts,
-        queues=make_queues(table.n_models, capacity),
-        reservations=reservations,
-        flights=make_flights(table.n_workers, stages, capacity),
-        actions=make_actions(rows, batch, stages),
-        counter=np.zeros(1, np.int64),
-        rule=np.array([rule], np.int64),
-    )
 
 
 @final
@@ -194,9 +78,11 @@ class ReservationPolicy:
         self._link_pace = [PACE_OF_PROFILE] * len(facts.transfer_us)
         facts = facts._replace(transfer_us=facts.transfer_us.copy())
         self._adopt(make_state(table, facts, rule=rule_code(rule)))
-        self._stages = self._state.flights.worker.shape[1]
+        self._stages = int(np.diff(table.stage_offsets).max())
         self._report = calls.make_report(self._state.actions)
-        self._arrive, self._decide, self._complete = calls.frequent_calls()
+        self._arrive, self._decide, self._complete = calls.frequent_calls(split=table.splits)
+        self._piece_batch = table.piece_batch.tolist() if table.splits else None
+        self._stage_offsets = table.stage_offsets.tolist()
         self._wake_us = NEVER_US
 
     @property
@@ -244,9 +130,20 @@ class ReservationPolicy:
             _read(actions, dispatches, drops)
             if needs_room:
                 self._make_room()
+        if self._piece_batch is not None:
+            dispatches = [each._replace(pieces=self._pieces(each)) for each in dispatches]
         return Decision(tuple(dispatches), tuple(drops), self._wake_us)
 
-    def complete(self, now_us: int, batch: int, stage: int) -> None:
+    def _pieces(self, dispatch: Dispatch) -> tuple[int, ...]:
+        return self._pieces_of(self._stage_offsets[dispatch.pipeline], len(dispatch.requests))
+
+    def _pieces_of(self, first_stage: int, size: int) -> tuple[int, ...]:
+        """Into how many pieces each stage of a pipeline, from its first on, divides a batch of ``size``."""
+        assert self._piece_batch is not None, "only stages that are split have pieces"
+        stop = self._stage_offsets[self._stage_offsets.index(first_stage) + 1]
+        return tuple(pieces_at(size, most) for most in self._piece_batch[first_stage:stop])
+
+    def complete(self, now_us: int, batch: int, stage: int, piece: int = 0) -> None:
         """Correct the table by a real completion."""
         if not (
             type(now_us) is type(batch) is type(stage) is int
@@ -256,7 +153,21 @@ class ReservationPolicy:
         ):
             now_us, batch = checked_time("now_us", now_us), checked_batch(batch)
             stage = checked_index("stage", stage, self._stages)
+        if piece or self._piece_batch is not None:
+            column = self._column(batch, stage, checked_index("piece", piece, LARGEST_BATCH))
+            if column is None:
+                return
+            stage = column
         self._wake_us = self._complete(self._block, now_us, batch, stage)
+
+    def _column(self, batch: int, stage: int, piece: int) -> int | None:
+        """The column of a piece in the route of ``batch``. None if it is not in flight, or has no such piece."""
+        flights = self._state.flights
+        slot = batch & (len(flights.batch) - 1)
+        if self._piece_batch is None or flights.batch[slot] != batch:
+            return None
+        pieces = self._pieces_of(int(flights.first_stage[slot]), int(flights.size[slot]))
+        return sum(pieces[:stage]) + piece if stage < len(pieces) and piece < pieces[stage] else None
 
     def transferred(self, now_us: int, batch: int, stage: int, transfer_us: int) -> None:
         """Move the pace of the link into a stage by a 64th of the difference to what this transfer took, as the pace of
@@ -267,7 +178,12 @@ class ReservationPolicy:
         transfer_us = checked_duration("transfer_us", transfer_us)
         flights, facts = self._state.flights, self._state.facts
         slot = batch & (len(flights.batch) - 1)
-        if stage == 0 or flights.batch[slot] != batch or self._state.rule[0] != PENSTOCK:
+        if (
+            stage == 0
+            or self._piece_batch is not None
+            or flights.batch[slot] != batch
+            or self._state.rule[0] != PENSTOCK
+        ):
             return
         receiver, sender = int(flights.worker[slot, stage]), int(flights.worker[slot, stage - 1])
         sender = int(flights.sender[slot]) if sender < 0 else sender
@@ -298,6 +214,7 @@ class ReservationPolicy:
         now_us, worker = checked_time("now_us", now_us), checked_index("worker", worker, self._workers)
         flights = self._state.flights
         held = (flights.worker == worker).any(axis=1) | (flights.sender == worker)
+        held |= (flights.done_by == worker).any(axis=1)
         lost = sorted(flights.batch[held & (flights.batch >= 0)].tolist())
         for batch in lost:
             calls.abandon(self._block, now_us, batch)

@@ -14,7 +14,8 @@ import numpy as np
 from penstock.arrays import I64
 
 NO_SHARING: I64 = np.zeros(0, np.int64)
-"""The ``stage_pool`` of a table in which every stage has its own pool."""
+"""The ``stage_pool`` of a table in which every stage has its own pool, and the ``stage_pieces`` of one that splits
+nothing."""
 
 
 class DispatchTable(NamedTuple):
@@ -33,6 +34,9 @@ class DispatchTable(NamedTuple):
       if every stage has its own pool
     - ``lend_group`` (stages,): pools of stages with the same number may lend each other idle workers, see
       :mod:`penstock.schedule.rules.borrowing_kernels`; empty if none lends. A table with shared pools has none
+    - ``stage_pieces`` (stages,): into how many pieces a stage splits the planned batch, each for a worker of its own
+      (:mod:`penstock.schedule.pieces`); empty if no stage is split. ``latency_us`` is then that of a piece, and
+      ``transfer_us`` that of the requests that one worker sends to another
     """
 
     slo_us: I64
@@ -47,6 +51,7 @@ class DispatchTable(NamedTuple):
     worker_device: I64
     stage_pool: I64 = NO_SHARING
     lend_group: I64 = NO_SHARING
+    stage_pieces: I64 = NO_SHARING
 
     @property
     def n_models(self) -> int:
@@ -62,6 +67,17 @@ class DispatchTable(NamedTuple):
     def lends(self) -> bool:
         """Whether pools may lend each other workers."""
         return len(self.lend_group) > 0
+
+    @property
+    def splits(self) -> bool:
+        """Whether some stage may be split."""
+        return len(self.stage_pieces) > 0
+
+    @property
+    def piece_batch(self) -> I64:
+        """The most requests of a batch that one worker of a stage gets, (stages,)."""
+        planned = np.repeat(self.pipeline_batch, np.diff(self.stage_offsets))
+        return -(-planned // self.stage_pieces) if self.splits else planned
 
     @property
     def pool_of_stage(self) -> I64:

@@ -41,6 +41,18 @@ class WorkerDown(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class WorkerSilent(msgspec.Struct, frozen=True, tag=True):
+    """From the dispatcher: this worker does not answer, and gets no work for now. Say if it could have answered."""
+
+    worker: int
+
+
+class WorkerCouldRun(msgspec.Struct, frozen=True, tag=True):
+    """To the dispatcher: since it was asked about, this worker had a core for long enough to answer."""
+
+    worker: int
+
+
 class WorkerHung(msgspec.Struct, frozen=True, tag=True):
     """From the dispatcher: this worker does not go on, for this reason. It gets no more work and is to be replaced."""
 
@@ -118,6 +130,8 @@ ControlMessage = (
     | Problem
     | WorkerUp
     | WorkerDown
+    | WorkerSilent
+    | WorkerCouldRun
     | WorkerHung
     | GatewayUp
     | GatewayDown

@@ -1,7 +1,8 @@
 """Workers and the real devices they run on: who gets which, how a worker is pinned, and what happens if one is lost.
 
-A device class that ``requires`` a device has its workers pinned: the supervisor chooses the devices of this machine
-by their UUIDs before anything starts, each worker sees no other, and checks its own when it starts.
+A device class that ``requires`` a device has its workers pinned: devices are chosen by their UUIDs before anything
+starts, each worker sees no other, and checks its own when it starts. On one machine the supervisor chooses. On many
+hosts the agent of each chooses among its own.
 """
 
 from __future__ import annotations
@@ -22,26 +23,44 @@ from penstock.errors import DeviceLostError, DeviceMismatchError, NoDriverError
 
 if TYPE_CHECKING:  # workers read their device's description and load no plans
     from penstock.plan.documents.plan import Plan
-    from penstock.serve.spec import ServerSpec
 
 WITHOUT_DEVICE = frozenset({"emulated", "padded"})
 """Executors that stand in for a device: they need none."""
 
 
-class WorkerDevice(msgspec.Struct, frozen=True):
-    """The device of one worker: number ``device`` of ``device_class`` in the plan, ``uuid`` on this machine."""
+class DeviceNeed(msgspec.Struct, frozen=True):
+    """What a worker needs: number ``device`` of its class in the plan, which must be as ``required``.
 
-    device_class: str
+    Where it runs there are ``count`` devices of the class, of which this is number ``place``.
+    """
+
+    required: Requirement
     device: int
-    vendor: Vendor
-    uuid: str
-    names: dict[Vendor, str]
-    min_memory_gb: float | None
+    place: int
+    count: int
 
     @property
     def in_plan(self) -> str:
         """As ``penstock replan --lost`` names it."""
-        return f"{self.device_class}:{self.device}"
+        return f"{self.required.device_class}:{self.device}"
+
+
+class WorkerDevice(msgspec.Struct, frozen=True):
+    """The device of one worker: its ``need``, and what was chosen for it on this machine."""
+
+    need: DeviceNeed
+    vendor: Vendor
+    uuid: str
+
+    @property
+    def in_plan(self) -> str:
+        """As ``penstock replan --lost`` names it."""
+        return self.need.in_plan
+
+    @property
+    def device_class(self) -> str:
+        """Its class in the plan."""
+        return self.need.required.device_class
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,7 +72,7 @@ class WorkerDevice(msgspec.Struct, frozen=True):
 
         Raises :class:`DeviceMismatchError` or :class:`DeviceLostError`.
         """
-        Requirement(self.device_class, self.names, self.min_memory_gb).check(describe_device(self.uuid))
+        self.need.required.check(describe_device(self.uuid))
 
     def why_lost(self) -> str | None:
         """Why the device no longer serves; None while it answers. Only NVIDIA's driver can be asked."""
@@ -66,40 +85,57 @@ class WorkerDevice(msgspec.Struct, frozen=True):
         return None
 
 
+def device_needs(
+    plan: Plan, executor_of: Mapping[str, str], *, on_hosts: bool = False
+) -> tuple[DeviceNeed | None, ...]:
+    """What every worker of ``plan`` needs, in its order; None where its class requires no device, or its executor
+    (``executor_of`` device class) stands in for one. ``on_hosts``: each host of the plan is a machine of its own;
+    otherwise all are this one."""
+    cluster = plan.scenario.cluster
+    found: list[DeviceNeed | None] = []
+    for worker in plan.placement:
+        required = cluster.requirement_of(worker.device_class)
+        if required is None or executor_of[worker.device_class] in WITHOUT_DEVICE:
+            found.append(None)
+            continue
+        spec = cluster.device_classes[worker.device_class]
+        first = worker.host * spec.per_host if on_hosts else 0
+        count = min(spec.per_host, spec.count - first) if on_hosts else spec.count
+        found.append(DeviceNeed(required, worker.device, worker.device - first, count))
+    return tuple(found)
+
+
+def chosen_devices(
+    needs: Sequence[DeviceNeed | None], devices: Sequence[DeviceFacts] | None = None
+) -> tuple[WorkerDevice | None, ...]:
+    """A device of this machine for each of ``needs``; the same for workers on shares of one device.
+
+    ``devices`` are those it has, by default what is discovered. Raises :class:`DeviceMismatchError` if they do not
+    suffice.
+    """
+    wanted = [need for need in needs if need is not None]
+    if not wanted:
+        return (None,) * len(needs)
+    here = visible(assignable(discover() if devices is None else list(devices)), os.environ)
+    places: dict[str, list[int]] = {}
+    for need in wanted:
+        places.setdefault(need.required.device_class, []).append(need.place)
+    requirements = {need.required.device_class: need.required for need in wanted}
+    given = assign(places, requirements, here, {need.required.device_class: need.count for need in wanted})
+    _refuse_unpinnable(given, here)
+    return tuple(
+        None
+        if need is None
+        else WorkerDevice(need, (device := given[need.required.device_class, need.place]).vendor, device.uuid)
+        for need in needs
+    )
+
+
 def worker_devices(
     plan: Plan, executor_of: Mapping[str, str], devices: Sequence[DeviceFacts] | None = None
 ) -> tuple[WorkerDevice | None, ...]:
-    """The device of every worker of ``plan`` in its order; None where its class requires none, or its executor
-    (``executor_of`` device class) stands in for one.
-
-    All hosts of the plan are this machine. ``devices`` are those it has, by default what is discovered. Raises
-    :class:`DeviceMismatchError` if they do not suffice.
-    """
-    cluster = plan.scenario.cluster
-    used: dict[str, list[int]] = {}
-    for worker in plan.placement:
-        if executor_of[worker.device_class] not in WITHOUT_DEVICE:
-            used.setdefault(worker.device_class, []).append(worker.device)
-    requirements = {name: found for name in used if (found := cluster.requirement_of(name)) is not None}
-    if not requirements:
-        return (None,) * len(plan.placement)
-    here = visible(assignable(discover() if devices is None else list(devices)), os.environ)
-    needed = {name: used[name] for name in requirements}
-    counts = {name: cluster.device_classes[name].count for name in requirements}
-    given = assign(needed, requirements, here, counts)
-    _refuse_unpinnable(given, here)
-    return tuple(
-        _worker_device(worker.device_class, worker.device, requirements[worker.device_class], device)
-        if (device := given.get((worker.device_class, worker.device))) is not None
-        else None
-        for worker in plan.placement
-    )
-
-
-def _worker_device(name: str, number: int, requirement: Requirement, device: DeviceFacts) -> WorkerDevice:
-    return WorkerDevice(
-        name, number, device.vendor, device.uuid, dict(requirement.names), requirement.min_memory_gb
-    )
+    """The device of every worker of ``plan`` on this machine (:func:`device_needs`, :func:`chosen_devices`)."""
+    return chosen_devices(device_needs(plan, executor_of), devices)
 
 
 def _refuse_unpinnable(given: Mapping[tuple[str, int], DeviceFacts], here: Sequence[DeviceFacts]) -> None:
@@ -114,10 +150,10 @@ def _refuse_unpinnable(given: Mapping[tuple[str, int], DeviceFacts], here: Seque
             )
 
 
-def devices_by_class(spec: ServerSpec) -> dict[str, DeviceFacts]:
+def devices_by_class(devices: Sequence[WorkerDevice | None]) -> dict[str, DeviceFacts]:
     """A device of this machine for each device class that requires one: the first worker's."""
     first: dict[str, WorkerDevice] = {}
-    for device in spec.worker_devices:
+    for device in devices:
         if device is not None:
             first.setdefault(device.device_class, device)
     return {name: describe_device(device.uuid) for name, device in first.items()}

@@ -17,7 +17,7 @@ from penstock.runtime.settings import RuntimeSettings
 from penstock.schedule.rule_numbers import DEFAULT_POLICY
 from penstock.schedule.table import DispatchTable
 from penstock.serve.boundaries import Boundaries, boundaries_of
-from penstock.serve.devices import worker_devices
+from penstock.serve.devices import chosen_devices, device_needs
 from penstock.serve.listen.options import ListenOptions
 from penstock.serve.observe.traces import TraceOptions
 from penstock.serve.spec import (
@@ -44,7 +44,8 @@ LISTEN_DEFAULTS = ListenOptions()
 class ServeOptions:
     """What the command line chooses. ``executors`` and ``runtimes`` by device class; ``""`` is for all others.
 
-    ``window``: segments at once on a device of a scheduled plan.
+    ``window``: segments at once on a device of a scheduled plan. ``hosts_choose_devices``: the hosts of the plan are
+    other machines, so real devices are chosen there.
     """
 
     executors: Mapping[str, ExecutorKind]
@@ -61,6 +62,7 @@ class ServeOptions:
     transport: TransportName = field(default_factory=default_transport)
     runtimes: Mapping[str, RuntimeSettings] = field(default_factory=dict)
     window: int = 1
+    hosts_choose_devices: bool = False
 
     def executor_of(self, device_class: str) -> ExecutorKind:
         """The executor of ``device_class``."""
@@ -101,9 +103,9 @@ def prepare(plan: Plan, profiles: Mapping[str, Profile], options: ServeOptions, 
         from penstock.serve.scheduled.scheduled_prepare import prepare_scheduled
 
         return prepare_scheduled(plan, plan.scheduled, profiles, options, folder)
-    devices = worker_devices(
-        plan, {name: options.executor_of(name) for name in plan.scenario.cluster.device_classes}
-    )
+    kinds = {name: options.executor_of(name) for name in plan.scenario.cluster.device_classes}
+    needs = device_needs(plan, kinds, on_hosts=options.hosts_choose_devices)
+    devices = () if options.hosts_choose_devices else chosen_devices(needs)
     table = dispatch_table(plan, profiles)
     stages: list[StageSpec] = []
     models: list[ModelSpec] = []
@@ -130,6 +132,7 @@ def prepare(plan: Plan, profiles: Mapping[str, Profile], options: ServeOptions, 
         doubts=client_doubts(plan, profiles, options.overhead_us),
         rows=None if options.rows is None else str(options.rows.absolute()),
         worker_devices=devices,
+        device_needs=needs if options.hosts_choose_devices else (),
         plan=None if options.plan is None else str(options.plan),
         listen=options.listen,
         traces=options.traces,

@@ -17,7 +17,7 @@ from penstock.errors import BadInputError
 from penstock.runtime.settings import RuntimeSettings
 from penstock.schedule.rule_numbers import DEFAULT_POLICY
 from penstock.schedule.table import DispatchTable
-from penstock.serve.devices import WorkerDevice
+from penstock.serve.devices import DeviceNeed, WorkerDevice
 from penstock.serve.listen.options import ListenOptions
 from penstock.serve.observe.traces import TraceOptions
 from penstock.serve.protocol.raw import Array
@@ -176,7 +176,8 @@ class ServerSpec(msgspec.Struct, frozen=True):
     ``max_queue_delay_us`` for company, if that is set. ``doubts``: by model, what a client whose request is dropped
     should know of the model's latencies; empty if there is nothing. ``rows`` is the folder that gets the rows of the
     record.
-    ``worker_devices``: the real device of each worker, None if it needs none; ``plan`` is the plan's file.
+    ``worker_devices``: the real device of each worker, None if it needs none; empty while only ``device_needs`` are
+    known, because the hosts choose. ``plan`` is the plan's file.
 
     ``epoch`` counts the plans that one server served one after the other. Workers are numbered over all epochs:
     those of this one from ``first_worker``. ``transport``: how tensors go between processes of a host. ``traces``:
@@ -197,6 +198,7 @@ class ServerSpec(msgspec.Struct, frozen=True):
     rows: str | None = None
     device: DeviceSharing | None = None
     worker_devices: tuple[WorkerDevice | None, ...] = ()
+    device_needs: tuple[DeviceNeed | None, ...] = ()
     plan: str | None = None
     listen: ListenOptions = ListenOptions()
     epoch: int = 0

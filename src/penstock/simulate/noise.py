@@ -23,7 +23,7 @@ def noise_sigma(table: DispatchTable, *, noise: bool) -> F64:
     if not noise:
         return np.zeros(table.latency_us.shape)
     median = np.maximum(table.latency_us, 1)
-    return np.log(np.maximum(table.p99_us, median) / median) / _Z99
+    return np.ascontiguousarray(np.log(np.maximum(table.p99_us, median) / median) / _Z99)
 
 
 def noise_source(seed: int) -> np.random.Generator:

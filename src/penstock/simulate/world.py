@@ -48,6 +48,8 @@ class RequestLog(NamedTuple):
 class BatchLog(NamedTuple):
     """One row for each batch, one column for each stage; ``worker`` is -1 after the last stage, ``pipeline`` global.
 
+    If stages are split, there is a column for each piece, stage by stage.
+
     ``normal`` has the standard normal values that make the noise; they are drawn in advance.
     """
 
@@ -81,7 +83,7 @@ def execute(
         log.queued_us[batch, column] = now_us if column == 0 else ready_us
         ready_us = _compute(facts, world, log, batch, column, first + column, ready_us)
         sender = facts.worker_host[worker]
-    _answer(requests, action, ready_us + world.overhead_us)
+    answer(requests, action, ready_us + world.overhead_us)
 
 
 @inner
@@ -113,11 +115,7 @@ def _compute(
     facts: Facts, world: World, log: BatchLog, batch: int, column: int, stage: int, ready_us: int
 ) -> int:
     """When the worker ends the batch."""
-    size = log.size[batch]
-    work_us = facts.latency_us[stage, size]
-    if world.sigma[stage, size] > 0.0:
-        factor = math.exp(world.sigma[stage, size] * log.normal[batch, column])
-        work_us = max(1, math.floor(work_us * factor + 0.5))
+    work_us = taken_us(facts, world, log, batch, column, stage, log.size[batch])
     worker = log.worker[batch, column]
     start_us = max(ready_us, world.held.worker_free_us[worker])
     log.start_us[batch, column] = start_us
@@ -127,7 +125,20 @@ def _compute(
 
 
 @inner
-def _answer(requests: RequestLog, action: Actions, finish_us: int) -> None:
+def taken_us(
+    facts: Facts, world: World, log: BatchLog, batch: int, column: int, stage: int, size: int
+) -> int:
+    """How long ``size`` requests really take at ``stage``."""
+    work_us = facts.latency_us[stage, size]
+    if world.sigma[stage, size] > 0.0:
+        factor = math.exp(world.sigma[stage, size] * log.normal[batch, column])
+        work_us = max(1, math.floor(work_us * factor + 0.5))
+    return work_us
+
+
+@inner
+def answer(requests: RequestLog, action: Actions, finish_us: int) -> None:
+    """Every request of the batch is answered at ``finish_us``."""
     for index in range(action.head[0, 4]):
         request = action.request[0, index]
         requests.pipeline[request] = action.head[0, 2]

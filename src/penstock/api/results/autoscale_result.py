@@ -79,6 +79,8 @@ class AutoscaleResult(Shown):
             self.base_rps,
             self.profiles,
             read_from=self.folder,
+            # No server knows its day by the minute; the hours of the day before are the nearest to that.
+            forecast="live" if self.forecast == "live" else "yesterday",
             force=force,
         )
 

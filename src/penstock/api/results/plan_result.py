@@ -181,6 +181,7 @@ class PlanResult(Shown):
                 "device_class": stage.device_class,
                 "share": stage.share,
                 "batch": stage.batch,
+                "pieces": stage.pieces,
                 "workers": stage.workers,
                 "inference_us": stage.inference_us,
                 "transfer_us": stage.transfer_us,

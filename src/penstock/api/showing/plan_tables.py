@@ -85,7 +85,7 @@ def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:
                 str(number) if s == 0 else "",
                 f"[{stage.blocks[0]}, {stage.blocks[1]})",
                 _class_of(plan, stage),
-                str(stage.batch),
+                str(stage.batch) if stage.pieces == 1 else f"{stage.batch} in {stage.pieces} pieces",
                 str(stage.workers),
                 f"{stage.workers / stage.share:.2f}".rstrip("0").rstrip("."),
                 f"{stage.inference_us / 1e3:.3f}",

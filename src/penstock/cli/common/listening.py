@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 import click
 
 from penstock.cli.common.numbers import FiniteRange
+from penstock.cli.common.option_group import option_group
 from penstock.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -156,17 +156,8 @@ class Listening:
                 yield first, second
 
 
-def listening_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets them as ``listening``."""
-
-    @functools.wraps(command)
-    def with_listening(*arguments: Any, **given: Any) -> None:
-        fields = {name: given.pop(name) for name in Listening.__dataclass_fields__}
-        command(*arguments, listening=Listening(**fields), **given)
-
-    for option in reversed(_OPTIONS):
-        with_listening = option(with_listening)
-    return with_listening
+listening_options = option_group("listening", Listening, _OPTIONS)
+"""Adds the options to a command, which gets them as ``listening``."""
 
 
 def _absolute(path: Path | None) -> str | None:

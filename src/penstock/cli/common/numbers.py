@@ -1,8 +1,9 @@
-"""Numbers as values of options."""
+"""Numbers as values of options, and the options that every drawing verb has."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -45,3 +46,10 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+def seed_option(of: str) -> Callable[[Any], Any]:
+    """``--seed``, 0 by default. ``of``: what is drawn with it, as the help says."""
+    return click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help=f"Seed of {of}."
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.common.numbers import FiniteRange
+from penstock.cli.common.numbers import FiniteRange, seed_option
 from penstock.cli.common.output import force_option, json_option, note, note_streams, print_json, print_table
 from penstock.cli.traffic_verbs.check_traffic import check
 from penstock.cli.traffic_verbs.evaluate_traffic import evaluate
@@ -40,13 +40,7 @@ def command() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The CSV file to write.")
 @format_option
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the times within an interval, if FILE only has counts.",
-)
+@seed_option("the times within an interval, if FILE only has counts")
 @force_option
 @json_option
 def convert(file: Path, output: Path, format_name: str | None, seed: int, force: bool, as_json: bool) -> None:

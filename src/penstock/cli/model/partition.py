@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.common.numbers import FiniteRange, Share
+from penstock.cli.common.numbers import FiniteRange, Share, seed_option
 from penstock.cli.common.output import force_option, json_option
 from penstock.cli.model.reading import reading_options
 
@@ -57,7 +57,7 @@ def _class_counts(ctx: click.Context, parameter: click.Parameter, texts: tuple[s
     type=click.Path(path_type=Path),
     help="Write the ONNX model with its operators sorted by stage, for 'penstock profile --boundaries'.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed_option("the search")
 @reading_options
 @force_option
 @json_option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.common.numbers import FiniteRange
+from penstock.cli.common.numbers import FiniteRange, seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_result
 from penstock.cli.model.reading import reading_options
 from penstock.cli.model.runtime_choice import runtime_options
@@ -93,9 +93,7 @@ def _boundaries(ctx: click.Context, parameter: click.Parameter, text: str | None
     show_default=True,
     help="Planned time of measuring. Slow models take longer.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random inputs."
-)
+@seed_option("the random inputs")
 @click.option(
     "--beside",
     multiple=True,

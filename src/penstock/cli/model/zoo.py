@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from penstock.cli.common.numbers import seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_json, print_table
 
 
 @click.command("zoo")
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The ONNX file to write.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random weights.")
+@seed_option("the random weights")
 @click.option("--image-size", type=int, help="Side of the input image in pixels; default: the usual one.")
 @click.option("--classes", type=int, help="Number of classes; default: the usual one.")
 @click.option("--list", "only_list", is_flag=True, help="List the architectures and stop.")

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from penstock.cli.common.limits import limit_options
-from penstock.cli.common.numbers import FiniteRange, Share
+from penstock.cli.common.numbers import FiniteRange, Share, seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_result
 from penstock.cli.common.policies import routed_policy_option
 from penstock.cli.common.traffic_options import arrivals_option, rate_by_model_option
@@ -25,15 +25,20 @@ from penstock.cli.common.traffic_options import arrivals_option, rate_by_model_o
     show_default=True,
     help="Of arrivals.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of arrivals and noise."
-)
+@seed_option("arrivals and noise")
 @click.option(
     "--forecast",
-    type=click.Choice(["live", "known"]),
+    type=click.Choice(["live", "yesterday", "known"]),
     default="live",
     show_default=True,
-    help="live: from the load of the last minutes; known: also from another day of the same arrivals.",
+    help="live: from the load of the last minutes. yesterday: also from the hours of the day before. "
+    "known: also from its minutes.",
+)
+@click.option(
+    "--before",
+    multiple=True,
+    metavar="[MODEL=]PROCESS",
+    help="The day before, as --arrivals [default: --arrivals, with other chance].",
 )
 @click.option(
     "--node-seconds",
@@ -96,7 +101,8 @@ def command(
     rates_rps: dict[str, float],
     seconds: float,
     seed: int,
-    forecast: Literal["live", "known"],
+    forecast: Literal["live", "yesterday", "known"],
+    before: tuple[str, ...],
     node_seconds: float,
     load_seconds: float,
     every_seconds: float,
@@ -135,6 +141,7 @@ def command(
         seconds=seconds,
         seed=seed,
         forecast=forecast,
+        before=before or None,
         node_s=node_seconds,
         load_s=load_seconds,
         every_s=every_seconds,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.common.access_options import access_options
-from penstock.cli.common.numbers import FiniteRange, Share
+from penstock.cli.common.numbers import FiniteRange, Share, seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_json, print_parts
 from penstock.cli.common.traffic_options import arrivals_option, as_recorded_option, rates_of
 from penstock.cli.running.load_asked import Asked, check_load_options, load_of, named, samples_of, shares_of
@@ -34,7 +34,7 @@ POSITIVE = FiniteRange(min=0, min_open=True)
 @arrivals_option
 @as_recorded_option
 @click.option("--seconds", type=POSITIVE, help="[default: 10, or the recording with --as-recorded]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed_option("arrivals and inputs")
 @click.option("--slo-ms", type=POSITIVE, help="Default: the value that the server states.")
 @click.option(
     "--closed/--open",

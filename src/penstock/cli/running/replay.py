@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.common.numbers import seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_json, print_table
 from penstock.cli.common.policies import DEFAULT_POLICY, POLICIES
 
@@ -35,7 +36,7 @@ class _World:
     "--plan", "plan_path", type=click.Path(path_type=Path), help="The plan that a RECORD's requests meet."
 )
 @click.option("--policy", type=click.Choice(POLICIES), default=DEFAULT_POLICY, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise.")
+@seed_option("the noise")
 @click.option("--noise/--no-noise", default=True, show_default=True, help="Draw latencies from the profile.")
 @click.option(
     "--dispatch-us",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,61 +16,18 @@ from penstock.cli.common.listening import Listening, listening_options
 from penstock.cli.common.numbers import FiniteRange, Share
 from penstock.cli.common.output import force_option
 from penstock.cli.common.policies import queue_delay_option, queue_delay_us, routed_policy_option
+from penstock.cli.running.serve_hosts import followed_ladder, hosts_choice, launcher_of
+from penstock.cli.running.serve_runtimes import ServingRuntimes, serving_runtime_options
 from penstock.errors import BadInputError
 
 if TYPE_CHECKING:
-    from penstock.plan.documents.plan import Plan
-    from penstock.serve.engine.live_scaling import LadderToFollow
-    from penstock.serve.hosts.gateways.at_head import GatewaysOn
-    from penstock.serve.hosts.many_hosts import HostsChoice, MakeLauncher
     from penstock.serve.spec import TransportName
 
 
 @click.command()
 @click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path))
 @listening_options
-@click.option(
-    "--executor",
-    "executors",
-    multiple=True,
-    metavar="[CLASS=]KIND",
-    help="onnxruntime (default), torch, padded or emulated, for one device class or for all others. A class that "
-    "requires an NVIDIA device takes onnxruntime if that can use it, otherwise torch.",
-)
-@click.option(
-    "--device",
-    "devices",
-    multiple=True,
-    metavar="[CLASS=]DEVICE",
-    help="cpu (default), or cuda:N for a GPU. A class that requires a GPU computes on it.",
-)
-@click.option(
-    "--precision",
-    "precisions",
-    multiple=True,
-    metavar="[CLASS=]PRECISION",
-    help="fp32 (default), tf32 or fp16, on a GPU: as in the profile.",
-)
-@click.option(
-    "--mode",
-    "modes",
-    multiple=True,
-    metavar="[CLASS=]MODE",
-    help="How torch runs: graph (CUDA graphs, default on a GPU), eager (default on the CPU) or compiled.",
-)
-@click.option(
-    "--provider",
-    "providers",
-    multiple=True,
-    metavar="[CLASS=]NAME",
-    help="onnxruntime's execution provider [default: on a GPU the first of tensorrt, cuda, migraphx, openvino].",
-)
-@click.option(
-    "--engine-cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for engines and optimised graphs, kept for the next start [default: on a GPU one that ends with the "
-    "server].",
-)
+@serving_runtime_options
 @click.option(
     "--gateways",
     type=click.IntRange(min=1, max=64),
@@ -199,12 +154,7 @@ if TYPE_CHECKING:
 @force_option
 def command(
     plan_path: Path,
-    executors: tuple[str, ...],
-    devices: tuple[str, ...],
-    precisions: tuple[str, ...],
-    modes: tuple[str, ...],
-    providers: tuple[str, ...],
-    engine_cache: Path | None,
+    runtimes: ServingRuntimes,
     gateways: int,
     gateways_on: str | None,
     system_shared_memory: bool,
@@ -271,40 +221,33 @@ def command(
 
     from penstock.serve.devices import devices_by_class
     from penstock.serve.engine.run_folder import run_folder
-    from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults, with_run_cache
+    from penstock.serve.executor.runtime_options import with_run_cache
     from penstock.serve.live_record import rows_beside
     from penstock.serve.observe.log_lines import log_to_standard_error
     from penstock.serve.observe.traces import parse_traces
-    from penstock.serve.prepare import ServeOptions, parse_executors, prepare
+    from penstock.serve.prepare import ServeOptions, prepare
     from penstock.serve.server import serve
     from penstock.serve.spec import DISPATCH_US, OVERHEAD_US, Limits, default_transport
     from penstock.serve.switching import write_options
 
     if rehearse_delay_us and not rehearse_hosts:
         raise BadInputError("--rehearse-delay-us says something about --rehearse-hosts only: give both.")
-    follow = _followed(plan_path, ladder_folder, autoscale_hook, autoscale_hook_seconds)
+    follow = followed_ladder(plan_path, ladder_folder, autoscale_hook, autoscale_hook_seconds)
     if record is not None:
         refuse_overwrite(record, force, RECORD_FILES)
     if journal is not None:
         refuse_overwrite(journal, force)
     trace_options = None if traces is None else parse_traces(traces, trace_share)
     loaded = load_plan(plan_path)
-    classes = frozenset(loaded.plan.scenario.cluster.device_classes)
-    makes = _launcher(loaded.plan, engine, address, rehearse_delay_us if rehearse_hosts else None)
-    by_turns = loaded.plan.scheduled is not None
-    if window > 1 and not by_turns:
+    makes = launcher_of(loaded.plan, engine, address, rehearse_delay_us if rehearse_hosts else None)
+    if window > 1 and loaded.plan.scheduled is None:
         raise BadInputError(
             f"--window {window} is for plans whose models take turns on a device, and this plan's do not. Leave it out."
         )
-    kinds = parse_executors(executors, classes)
-    texts = {"device": devices, "precision": precisions, "mode": modes, "provider": providers}
-    specs = loaded.plan.scenario.cluster.device_classes.items()
-    on_gpu = frozenset(name for name, spec in specs if "nvidia" in (spec.requires or {}))
-    kinds = with_gpu_defaults(kinds, devices, on_gpu, by_turns=by_turns)
-    cache = None if engine_cache is None else str(engine_cache.absolute())
+    kinds, settings = runtimes.chosen(loaded.plan)
     options = ServeOptions(
         executors=kinds,
-        runtimes=parse_runtimes(texts, kinds, classes, cache, on_gpu),
+        runtimes=settings,
         limits=Limits(
             body_bytes=listening.body_bytes,
             drain_us=us_from_seconds(drain_seconds),
@@ -321,10 +264,11 @@ def command(
         traces=trace_options,
         transport=transport or default_transport(),
         window=window,
+        hosts_choose_devices=engine == "ray" and address != "local",
     )
     log_to_standard_error(listening.log_format)
     log = logging.getLogger("penstock.serve")
-    hosts = _hosts(loaded.plan, makes, gateways_on, listening)
+    hosts = hosts_choice(loaded.plan, makes, gateways_on, listening)
     for warning in PlanResult.of(loaded.plan, loaded.profiles, plan_path.parent).warnings:
         log.warning(warning)
     with signals_end(), ExitStack() as at_end:
@@ -336,7 +280,9 @@ def command(
         options = replace(options, runtimes=with_run_cache(options.runtimes, folder / "engines"))
         spec = prepare(loaded.plan, loaded.profiles, options, folder)
         write_options(options, folder)
-        for warning in device_warnings(loaded.plan.scenario, loaded.profiles, devices_by_class(spec)):
+        for warning in device_warnings(
+            loaded.plan.scenario, loaded.profiles, devices_by_class(spec.worker_devices)
+        ):
             log.warning(warning)
         if journal is not None:
             journal.unlink(missing_ok=True)
@@ -363,89 +309,3 @@ def _keep_record(rows: Path, record: Path, force: bool) -> None:
         save_record(joined_record(rows), record, force=force)
         logging.getLogger("penstock.serve").info("wrote the record to %s", record)
     shutil.rmtree(rows)
-
-
-def _followed(plan: Path, folder: Path | None, hook: str | None, hook_s: float) -> LadderToFollow | None:
-    """The ladder to follow; ``hook``: a command line, of which nothing is run by a shell."""
-    from penstock.plan.autoscale.ladder_file import load_ladder
-    from penstock.serve.engine.live_scaling import LadderToFollow
-    from penstock.units import us_from_seconds
-
-    if folder is None:
-        if hook is not None:
-            raise BadInputError(
-                f"--autoscale-hook {hook!r} needs a ladder to follow: give --autoscale FOLDER."
-            )
-        return None
-    try:
-        words = tuple(shlex.split(hook or ""))
-    except ValueError as error:
-        raise BadInputError(f"--autoscale-hook {hook!r}: {error}. Quote it as for a shell.") from None
-    if words and shutil.which(words[0]) is None:
-        raise BadInputError(f"--autoscale-hook {hook!r}: there is no program {words[0]!r}. Give its path.")
-    follow = LadderToFollow(folder, load_ladder(folder), words, us_from_seconds(hook_s))
-    follow.rung_of(plan)
-    return follow
-
-
-def _hosts(
-    plan: Plan, makes: MakeLauncher | None, gateways_on: str | None, listening: Listening
-) -> HostsChoice | None:
-    """Where the hosts of ``plan`` come from, and which have gateways; None if all is served on this one."""
-    from penstock.serve.hosts.many_hosts import HostsChoice
-
-    if makes is not None:
-        elsewhere = None if gateways_on is None else _gateways_on(gateways_on, plan, listening)
-        return HostsChoice(makes, plan.scenario.cluster, elsewhere)
-    if gateways_on is not None:
-        raise BadInputError(
-            f"--gateways-on {gateways_on} names hosts of the plan, and all is served on this one. "
-            "Give --engine ray or --rehearse-hosts too, or leave it out."
-        )
-    return None
-
-
-def _gateways_on(text: str, plan: Plan, listening: Listening) -> GatewaysOn:
-    """The hosts of ``--gateways-on``, and their ports. The log warns if whoever reaches them may ask."""
-    from penstock.serve.hosts.gateways.at_head import GatewaysOn
-    from penstock.serve.listeners import Address
-
-    known = list(dict.fromkeys(f"{one.device_class}:{one.host}" for one in plan.placement))
-    names = known if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise BadInputError(
-                f"--gateways-on {name!r} must be a host of the plan: {', '.join(known)}; or all."
-            )
-    if listening.token_file is None:
-        logging.getLogger("penstock.serve").warning(
-            "whoever reaches the hosts %s may use this server. --token-file asks for a token.",
-            ", ".join(names),
-        )
-    grpc = None if listening.grpc is None else Address.parse(listening.grpc).port
-    return GatewaysOn(tuple(dict.fromkeys(names)), Address.parse(listening.http).port, grpc)
-
-
-def _launcher(plan: Plan, engine: str, address: str | None, delay_us: int | None) -> MakeLauncher | None:
-    """What starts agents on the hosts of ``plan``; None if it is served on one. ``delay_us``: of a rehearsal."""
-    from penstock.serve.hosts.many_hosts import on_ray, rehearsed
-
-    if engine != "ray" and address is not None:
-        raise BadInputError(
-            f"--address {address} is that of a Ray cluster: give --engine ray too, or leave it out."
-        )
-    if engine == "local" and delay_us is None:
-        return None
-    if plan.scheduled is not None:
-        raise BadInputError(
-            "the plan is scheduled (models take turns on a device), and such plans are served on one host only. "
-            "Leave out --rehearse-hosts and --engine ray."
-        )
-    if engine == "local":
-        return rehearsed(plan.scenario.cluster, delay_us=delay_us or 0)
-    if delay_us is not None:
-        raise BadInputError(
-            "--rehearse-hosts makes hosts of this machine, and Ray has its own: give one of them."
-        )
-    used = {(worker.device_class, worker.host) for worker in plan.placement}
-    return on_ray(address or "auto", Counter(name for name, _ in used))

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
+from penstock.cli.common.numbers import seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_result
 from penstock.cli.common.policies import DEFAULT_POLICY, POLICIES, queue_delay_option, queue_delay_us
 from penstock.cli.common.traffic_options import arrivals_option, as_recorded_option, rate_by_model_option
@@ -25,9 +26,7 @@ from penstock.errors import BadInputError
     type=float,
     help="Simulated time of arrivals. [default: 30, or the recording with --as-recorded]",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of arrivals and noise."
-)
+@seed_option("arrivals and noise")
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),

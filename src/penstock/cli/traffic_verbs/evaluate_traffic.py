@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.common.numbers import seed_option
 from penstock.cli.common.output import json_option, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -35,13 +36,7 @@ if TYPE_CHECKING:
     help="Streams to draw from a BUNDLE [default: as many as --truth has].",
 )
 @click.option("--hour", type=click.IntRange(0, 23), help="Hour of a BUNDLE with several [default: its last].")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of everything that is drawn.",
-)
+@seed_option("everything that is drawn")
 @click.option(
     "--figures", type=click.Path(path_type=Path), help="Draw distributions for comparison into this folder."
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.common.numbers import FiniteRange
+from penstock.cli.common.numbers import FiniteRange, seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_json
 from penstock.cli.traffic_verbs.spans import span_us
 
@@ -61,7 +61,7 @@ MINUTES = 5.0
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of training on CPUs."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed_option("the training")
 @force_option
 @json_option
 def fit(

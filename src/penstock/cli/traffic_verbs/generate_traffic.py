@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.common.numbers import FiniteRange
+from penstock.cli.common.numbers import FiniteRange, seed_option
 from penstock.cli.common.output import force_option, json_option, note, print_json
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ MOST_STREAMS = 50_000_000
     show_default=True,
     help="Load of the middle tenth of the window, as a multiple of the rest.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed_option("the streams")
 @click.option(
     "--threads", type=click.IntRange(min=1), help="The streams do not depend on it [default: all cores]."
 )

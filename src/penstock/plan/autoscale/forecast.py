@@ -1,6 +1,7 @@
 """What load comes in the next minutes, as a factor on the base rates: from the load of the last ones, or from a day.
 
-A node takes minutes to come. So what counts is the highest load until then, not the load now.
+A node takes minutes to come. So what counts is the highest load until then, not the load now. Three forecasts, by what
+they know: the last minutes; also the load a day ago, hour by hour; also the day itself, minute by minute.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ TREND_S = 900.0
 """How far back a trend is looked for. Shorter, and chance makes trends; longer, and a rise is seen late."""
 LEAST_WINDOWS = 3
 """A trend needs as many observations at least."""
+DAY_S = 86_400.0
+WITHIN_S = 3_600.0
+"""What the load was a day ago is expected so much earlier or later: the busy hours of two days are alike, their minutes
+are not."""
+LEVEL_S = 6 * 3_600.0
+"""Over how long two days are compared. Shorter, and a burst of one of them changes the level."""
+LEAST_LEVEL, MOST_LEVEL = 0.5, 2.0
+"""A day that differs by more is not like the day before: then the load of the last minutes must do."""
 
 
 class Forecast(Protocol):
@@ -61,6 +70,45 @@ class LiveForecast:
         from_mean = times - times.mean()
         slope = float((from_mean * loads).sum()) / float((from_mean**2).sum())
         return level + max(slope, 0.0) * ahead_s
+
+
+@final
+class DayBefore:
+    """The highest load that there was a day ago, :data:`WITHIN_S` earlier or later, at the level of today.
+
+    The level is the ratio of the loads of the last :data:`LEVEL_S` and of the same hours a day ago. The load of the
+    last minutes counts as well if it is more. In the first day it is :class:`LiveForecast`. ``period_s``: of a day.
+    """
+
+    def __init__(self, period_s: float = DAY_S) -> None:
+        self._period_s = period_s
+        self._live = LiveForecast()
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def observe(self, now_s: float, factor: float) -> None:
+        """See :class:`Forecast`."""
+        self._live.observe(now_s, factor)
+        self._seen.append((now_s, factor))
+        while self._seen[0][0] <= now_s - self._period_s - max(WITHIN_S, LEVEL_S):
+            self._seen.popleft()
+
+    def peak(self, now_s: float, ahead_s: float) -> float:
+        """See :class:`Forecast`; 0 if nothing was observed."""
+        if not self._seen:
+            return 0.0
+        times, loads = np.array(self._seen).T
+        then_s = now_s - self._period_s
+        if times[0] > then_s:
+            return self._live.peak(now_s, ahead_s)
+        alike = loads[(times >= then_s - WITHIN_S) & (times <= then_s + ahead_s + WITHIN_S)]
+        # The first day may have begun later than the hours that are compared.
+        from_s = max(now_s - LEVEL_S, float(times[0]) + self._period_s)
+        today = loads[times > from_s]
+        before = loads[(times > from_s - self._period_s) & (times <= then_s)]
+        level = 1.0
+        if now_s - from_s >= WITHIN_S and before.sum() > 0:
+            level = min(max(float(today.mean() / before.mean()), LEAST_LEVEL), MOST_LEVEL)
+        return max(float(alike.max(initial=0.0)) * level, self._live.peak(now_s, 0.0))
 
 
 @final

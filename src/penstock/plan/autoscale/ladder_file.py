@@ -42,11 +42,15 @@ class Rules(StrictModel):
 
 
 class Ladder(StrictModel):
-    """``base_rps``: by model, the rates that a factor of 1 means. The rungs rise in factor."""
+    """``base_rps``: by model, the rates that a factor of 1 means. The rungs rise in factor.
+
+    ``forecast``: of the load; ``yesterday`` also by the load that the server itself had a day ago.
+    """
 
     version: Literal[1]
     base_rps: dict[Name, Positive]
     rules: Rules
+    forecast: Literal["live", "yesterday"] = "live"
     rungs: list[RungEntry] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -76,6 +80,7 @@ def save_ladder(
     profiles: Mapping[str, Profile],
     *,
     read_from: Path,
+    forecast: Literal["live", "yesterday"] = "live",
     force: bool = False,
 ) -> None:
     """Write ``plans`` and the ladder of them to ``folder``. ``read_from``: the folder that profile paths start from."""
@@ -85,7 +90,13 @@ def save_ladder(
         name = f"rung-{number}.json"
         save_plan(relocated(plan, read_from, folder), folder / name, profiles, force=force)
         entries.append({"plan": name, **asdict(rung)})
-    document = {"version": 1, "base_rps": dict(base_rps), "rules": asdict(rules), "rungs": entries}
+    document = {
+        "version": 1,
+        "base_rps": dict(base_rps),
+        "rules": asdict(rules),
+        "forecast": forecast,
+        "rungs": entries,
+    }
     write_json(folder / LADDER, document, force=force)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from penstock.errors import BadInputError
 from penstock.plan.documents.margin import DEFAULT_MARGIN
-from penstock.plan.documents.plan import ModelPlan, Plan
+from penstock.plan.documents.plan import ModelPlan, Plan, has_split_stages
 from penstock.plan.documents.rules.pipeline_rules import check_pipeline
 from penstock.plan.documents.rules.placement_rules import check_placement
 from penstock.plan.documents.rules.proof_rules import check_proof, check_verification
@@ -52,6 +52,8 @@ def check_plan(plan: Plan, profiles: Mapping[str, Profile]) -> None:
 def _check_lending(plan: Plan) -> Iterator[str]:
     if plan.lent_pools and not plan.shared_pools:
         yield "lent_pools: a worker can be lent only if it holds the pieces of its pool, so shared_pools must be true"
+    if plan.lent_pools and has_split_stages(plan):
+        yield "lent_pools: a plan with split stages lends no worker, so lent_pools must be false"
 
 
 def _check_models(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]:

@@ -6,9 +6,9 @@ It is only data. :mod:`penstock.plan.documents.checker` states what makes a plan
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from penstock.files import StrictModel
 from penstock.plan.documents.scenario import Scenario
@@ -17,18 +17,33 @@ from penstock.plan.documents.scenario import Scenario
 class StagePlan(StrictModel):
     """Blocks ``[start, stop)`` on ``workers`` workers, each on 1/``share`` of a ``device_class`` device.
 
-    ``inference_us``: time of one batch. ``transfer_us``: time of one batch to the next stage (0 for the last),
-    rounded up. ``rate_rps``: the rate that the whole pool sustains.
+    ``batch`` is that of the pipeline. A stage with several ``pieces`` is *split*: it divides every batch into pieces of
+    nearly equal size, which run on as many workers at the same time. ``inference_us``: time of one batch, or of its
+    largest piece. ``transfer_us``: time of one batch to the next stage (0 for the last), rounded up. ``rate_rps``: the
+    rate that the whole pool sustains.
     """
 
     blocks: tuple[int, int]
     device_class: str
     share: int = Field(ge=1)
     batch: int = Field(ge=1)
+    pieces: int = Field(default=1, ge=1)
     workers: int = Field(ge=1)
     inference_us: int = Field(ge=1)
     transfer_us: int = Field(ge=0)
     rate_rps: float = Field(gt=0)
+
+    @property
+    def piece(self) -> int:
+        """The most requests that one worker runs at once: those of a batch, or of its largest piece."""
+        return -(-self.batch // self.pieces)
+
+    @model_serializer(mode="wrap")
+    def _one_piece_needs_no_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = write(self)
+        if self.pieces == 1:
+            document.pop("pieces", None)
+        return document
 
 
 class PipelinePlan(StrictModel):
@@ -155,6 +170,11 @@ class Plan(StrictModel):
         order = list(dict.fromkeys(worker.device_class for worker in self.placement))
         held = devices_in_use(self.placement)
         return tuple(sorted(held, key=lambda device: (order.index(device[0]), device[1])))
+
+
+def has_split_stages(plan: Plan) -> bool:
+    """Whether some stage divides its batches among several workers."""
+    return any(s.pieces > 1 for model in plan.models for pipeline in model.pipelines for s in pipeline.stages)
 
 
 def devices_of(plan: Plan) -> dict[str, int]:

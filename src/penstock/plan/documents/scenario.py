@@ -122,7 +122,8 @@ class PlannerSettings(StrictModel):
     in use draw when they are busy. With ``share_devices``, the shares of one device may belong to different models
     and stages. Without it, each (model, stage position, device class) has its own devices, which is the published
     rule. With ``fill``, devices that the worst model cannot use raise the other models. With ``scheduled``, the
-    closed loop may let models take turns by segments on each device, if that holds more.
+    closed loop may let models take turns by segments on each device, if that holds more. ``split_stages``: a stage may
+    split a batch into up to so many pieces, each for a worker of its own; 1 splits nothing.
     """
 
     max_stages: Annotated[int, within(1, 1_000)] = 2
@@ -131,6 +132,14 @@ class PlannerSettings(StrictModel):
     share_devices: bool = True
     fill: bool = True
     scheduled: bool = False
+    split_stages: Annotated[int, within(1, 64)] = 1
+
+    @model_serializer(mode="wrap")
+    def _nothing_is_split_needs_no_saying(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = write(self)
+        if self.split_stages == 1:
+            document.pop("split_stages", None)
+        return document
 
     @property
     def pays_for_devices(self) -> bool:

@@ -68,7 +68,7 @@ def _estimated(question: PlanningQuestion, given: Sequence[float | None]) -> lis
     """``given`` with every absent rate estimated, by the rounds that the module describes."""
     fleet = replace(question.fleet, hourly_cost=None)
     build_us = [NOT_GATHERED_US if rate is None else question.build_us(rate) for rate in given]
-    whole = question.whole_models()
+    whole, question = question.whole_models(), question.of_whole_batches()
     # A model that fits no device whole is estimated from its pipelines.
     asked = [
         whole if len(whole.templates(m, whole.budget(m, build))) else question

@@ -22,20 +22,32 @@ TINY = 1e-300
 
 
 def rates_of(templates: Templates, workers: I64) -> F64:
-    """The rate of every template's pipeline: (templates,). It is the rate of its slowest stage."""
+    """The rate of every template's pipeline: (templates,). It is the rate of its slowest stage.
+
+    It is 0 if a stage has fewer workers than pieces.
+    """
     pool = np.where(
         templates.share > 0, workers * np.where(templates.share > 0, templates.worker_rps, 0), np.inf
     )
     least: F64 = pool.min(axis=1)
-    return least
+    return np.where((workers >= needed_workers(templates, 0.0)).all(axis=1), least, 0.0)
+
+
+def needed_workers(templates: Templates, rate_rps: F64 | float) -> F64:
+    """The fewest whole workers of each stage, 0 if there is none, that serve ``rate_rps``: (templates, stages).
+
+    ``rate_rps`` is one rate, or (templates, 1). There is a worker for each piece, however low the rate is.
+    """
+    need = whole_workers(rate_rps, templates.worker_rps)
+    return np.where(templates.share > 0, np.maximum(need, templates.pieces), 0.0)
 
 
 def trimmed(templates: Templates, workers: I64) -> I64:
     """``workers`` without those that do not raise their pipeline's rate."""
     rates = rates_of(templates, workers)[:, None]
     with np.errstate(invalid="ignore"):
-        need = whole_workers(rates, templates.worker_rps)
-    return np.where((rates > 0) & (templates.share > 0), need, 0).astype(np.int64)
+        need = needed_workers(templates, rates)
+    return np.where(rates > 0, need, 0).astype(np.int64)
 
 
 def model_rates(templates: Templates, workers: I64, models: int) -> F64:

@@ -131,7 +131,7 @@ def _tried(templates: Templates, fleet: Fleet, prices: Prices) -> tuple[F64, F64
     worker_rps = np.where(used, templates.worker_rps, 0.0)
     rate = (worker_rps[:, :, None] * number).reshape(len(templates), -1)
     need = whole_workers(rate[:, None, :], templates.worker_rps[:, :, None])
-    workers = np.where(used[:, :, None], np.maximum(need, 1.0), 0.0)
+    workers = np.where(used[:, :, None], np.maximum(need, templates.pieces[:, :, None]), 0.0)
     loss = (_worker_price(templates, prices)[:, :, None] * workers).sum(axis=1)
     loss -= prices.rate[templates.model][:, None] * rate
     real = (rate > 0) & (workers <= most[:, :, None]).all(axis=1)

@@ -13,7 +13,8 @@ This is the plan space of Kong et al., "PPipe" (USENIX ATC 2025, planning), with
 products of binaries. Their objective is throughput, without shared devices. If the sum of shares does not decide
 what fits on a device, whole numbers of patterns replace the sum (:mod:`penstock.plan.exact.packing`). Values are
 maximised: the objective ``z``, or the negated cost. Rates and values are scaled, so that the
-solver's absolute tolerances (1e-6) are small compared with the requested gap.
+solver's absolute tolerances (1e-6) are small compared with the requested gap. A stage that splits batches has a worker
+for each piece, if its template is used at all.
 """
 
 from __future__ import annotations
@@ -247,6 +248,7 @@ def _integer_program(templates: Templates, fleet: Fleet, units: Units) -> tuple[
     )
     worker_column = np.full(templates.share.shape, -1, dtype=np.int64)
     uses: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
+    is_used: dict[int, int] = {}
     needed = most_needed(fleet)
     for t, s in np.argwhere(templates.device_class >= 0).tolist():
         share = int(templates.share[t, s])
@@ -254,6 +256,12 @@ def _integer_program(templates: Templates, fleet: Fleet, units: Units) -> tuple[
         column = worker_column[t, s] = rows.column(upper=most, integer=True)
         scaled = min(templates.worker_rps[t, s] / units.rate_rps[templates.model[t]], needed)
         rows.row([(rate[t], 1.0), (column, -scaled)], upper=0.0)
+        if (pieces := int(templates.pieces[t, s])) > 1:
+            if t not in is_used:
+                is_used[t] = rows.column(upper=1.0, integer=True)
+            # The rate is 0 if the template is not used, and no more than all workers serve if it is.
+            rows.row([(rate[t], 1.0), (is_used[t], -scaled * most)], upper=0.0)
+            rows.row([(column, 1.0), (is_used[t], -float(pieces))], lower=0.0)
         uses[group_key(templates, t, s, fleet)].append((column, share, 1))
     share_out_devices(rows, fleet, units, uses)
     return rows, demands, worker_column

@@ -2,7 +2,9 @@
 
 A worker may run any batch up to the planned one, and later batches may be of another size. So a *chain* (cuts, classes,
 shares, largest batch) counts with the best rate of each stage over all batches up to its largest, and with the
-least time of the other stages. Time to gather a batch is not counted: requests may arrive together.
+least time of the other stages. Time to gather a batch is not counted: requests may arrive together. If stages may be
+split, the best is over numbers of pieces too, and a transfer counts as that of the fewest rows that the largest of the
+transfers between two stages can have: others pass other links at the same time.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 
 from penstock.arrays import F64, I64
 from penstock.plan.planning_question import PlanningQuestion
-from penstock.plan.templates.table import LatencyBudget, Templates
+from penstock.plan.templates.table import LatencyBudget, Templates, piece_times
 from penstock.units import US_PER_S
 
 
@@ -45,20 +47,18 @@ def chain_uses(question: PlanningQuestion) -> ChainUses:
         templates = question.templates(m, budget, promised=False)
         space = question.space(m, budget, promised=False)
         unit = _units(templates, space.device_class, space.share)
-        batch = templates.batch[:, None]
         used = templates.share > 0
-        inference_us = np.where(
-            used, space.span_us[unit, templates.cuts[:, :-1], templates.cuts[:, 1:], batch - 1], 0.0
-        )
+        largest_us, work_us = piece_times(space, unit, templates.cuts, templates.batch, templates.pieces)
+        inference_us, work_us = np.where(used, largest_us, 0.0), np.where(used, work_us, 0.0)
         # One sample over each boundary between stages, 0 where there is no next stage.
         classes = np.where(used, templates.device_class, 0)
         sample_us = np.where(
             used[:, 1:], space.sample_us[templates.cuts[:, 1:-1], classes[:, :-1], classes[:, 1:]], 0.0
         )
-        sample_s = inference_us / batch / US_PER_S
-        other_us = (inference_us.sum(axis=1) + templates.batch * sample_us.sum(axis=1))[
-            :, None
-        ] - inference_us
+        sample_s = work_us / templates.batch[:, None] / US_PER_S
+        pairs = templates.pieces[:, :-1] + templates.pieces[:, 1:] - 1
+        moved_us = (-(-templates.batch[:, None] // pairs) * sample_us).sum(axis=1)
+        other_us = (inference_us.sum(axis=1) + moved_us)[:, None] - inference_us
         last, least_s, least_other_us = _best_over_batches(templates, sample_s, other_us)
         chains = templates.take(last)
         models.append(chains.model)

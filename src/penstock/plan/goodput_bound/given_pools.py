@@ -57,9 +57,14 @@ def pipeline_windows(table: DispatchTable, m: int) -> tuple[F64, F64]:
     for p in range(table.pipeline_offsets[m], table.pipeline_offsets[m + 1]):
         batch = np.arange(1, table.pipeline_batch[p] + 1)
         stages = range(table.stage_offsets[p], table.stage_offsets[p + 1])
-        latency_us = table.latency_us[stages.start : stages.stop, 1 : batch[-1] + 1].astype(np.float64)
-        moves_us = table.transfer_us[stages.start : stages.stop, 1 : batch[-1] + 1].astype(np.float64)
-        rate = workers[stages.start : stages.stop] * (batch / latency_us).max(axis=1) * US_PER_S
+        rows = np.arange(stages.start, stages.stop)[:, None]
+        pieces = -(-batch // table.piece_batch[rows])
+        piece = -(-batch // pieces)
+        latency_us = table.latency_us[rows, piece].astype(np.float64)
+        # The largest transfer between the pieces of two stages has so many rows at least.
+        pairs = np.vstack([pieces[:1], pieces[:-1] + pieces[1:] - 1])
+        moves_us = table.transfer_us[rows, -(-batch // pairs)].astype(np.float64)
+        rate = workers[stages.start : stages.stop] * (piece / latency_us).max(axis=1) * US_PER_S
         slowest = int(rate.argmin())
         other_us = latency_us.sum(axis=0) + moves_us.sum(axis=0) - latency_us[slowest]
         rates.append(float(rate[slowest]))

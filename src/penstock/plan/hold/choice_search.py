@@ -6,7 +6,8 @@ held), and which part of the rate that the program counted is held. A combinatio
 predicted goodput is how much of the mix of all models the fleet then holds, as computed from what was learned. Its
 weights are those that give each model exactly what it needs.
 
-1. Measure the grid, with the same choice for all models. If the widest margin did best, measure wider margins too.
+1. Measure the grid, with the same choice for all models. If the widest margin did best, measure wider margins too. If
+   the scenario allows split stages, measure the best of these with split stages too.
 2. From the best combination so far, change one model's choice at a time, as long as the predicted goodput rises.
    Plan with the result, measure and learn. If it is already measured, use the next best change of one model.
 3. Make the plan of the best combination again, to a small gap.
@@ -46,6 +47,9 @@ LOOSER = tuple(
 
 ROUNDS = 6
 """Plans measured after the grid. Published instances gain little after six."""
+
+SPLIT = 4
+"""How many of the best choices are also measured with split stages, if the scenario allows them."""
 
 SHARED = 4
 """How many of the best plans are also measured with lent and with shared pools. Sharing gains up to 25% and loses up to
@@ -114,6 +118,8 @@ class ChoiceSearch:
             if self.measured and not self._widest_is_best():
                 break
             failures.append(self._try_alike(one))
+        if self.measured and self.candidates.splits:
+            failures += [self._try_alike(one) for one in self._best_to_split()]
         if not all(self.observations):
             failure = next((one for one in failures if one is not None), None)
             raise failure or InfeasibleError(
@@ -170,6 +176,11 @@ class ChoiceSearch:
         except InfeasibleError as error:  # the margin is too wide for some model; other choices may work
             return error
         return None
+
+    def _best_to_split(self) -> list[ModelChoice]:
+        """The best choices of several stages, with split stages."""
+        best = [one.planned.choice[0] for one in self._distinct() if one.planned.choice[0].stages > 1]
+        return [replace(one, split=True) for one in best[:SPLIT]]
 
     def _share(self) -> None:
         """Measure the best plans with lent and with shared pools too.

@@ -22,7 +22,7 @@ import numpy as np
 
 from penstock.arrays import F64, I64
 from penstock.errors import InfeasibleError
-from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.plan import Plan, has_split_stages
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.documents.shared_pools import pools_of, with_shared_pools
 from penstock.plan.exact.latency_budget import ModelBudget
@@ -47,11 +47,15 @@ ESTIMATE_ROUNDS = 2
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """How one model is planned: ``margin`` as a part of its SLO, ``slack_weight``, and the most ``stages``."""
+    """How one model is planned: ``margin`` as a part of its SLO, ``slack_weight``, and the most ``stages``.
+
+    ``split``: whether stages may split batches.
+    """
 
     margin: float
     slack_weight: float
     stages: int
+    split: bool = False
 
 
 Choice = tuple[ModelChoice, ...]
@@ -102,17 +106,24 @@ class Candidates:
         """Whether weights are demands that must be met at the least cost."""
         return self._fleet.hourly_cost is not None
 
+    @property
+    def splits(self) -> bool:
+        """Whether a choice may allow split stages."""
+        return self._question.pieces > 1
+
     def plan(self, choice: Choice, weights: Sequence[float], limits: SearchLimits) -> Planned:
         """The best plan for ``choice``. It divides the fleet by ``weights``, not by the scenario's weights.
 
         Raises :class:`InfeasibleError` if the choice leaves a model without pipeline or device.
         """
-        margin, slack_weight, stages = (
-            np.array([getattr(one, name) for one in choice]) for name in ("margin", "slack_weight", "stages")
+        margin, slack_weight, stages, split = (
+            np.array([getattr(one, name) for one in choice])
+            for name in ("margin", "slack_weight", "stages", "split")
         )
         all_slack = self._slack(self._templates)
         model = self._templates.model
         rows = (all_slack >= margin[model]) & (self._templates.stages <= stages[model])
+        rows &= split[model] | ~self._templates.is_split
         kept = self._templates.take(rows)
         for m in range(len(choice)):
             if not (kept.model == m).any():
@@ -133,8 +144,10 @@ class Candidates:
     def shared(self, planned: Planned, *, lent: bool) -> Planned | None:
         """``planned`` with its pools shared, or only ``lent``.
 
-        None if memory forbids it, or if no two stages are of the same kind.
+        None if memory forbids it, if no two stages are of the same kind, or if stages are split and none would be lent.
         """
+        if lent and has_split_stages(planned.plan):
+            return None
         try:
             plan = with_shared_pools(planned.plan, self._profiles, lent=lent)
         except InfeasibleError:

@@ -7,6 +7,7 @@ plan states only the rates that it held on fresh seeds, with all models at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from penstock.clock import solving_seconds
 from penstock.errors import InfeasibleError
@@ -109,7 +110,8 @@ def _plan_demands(
     """The cheapest plan found that holds every demand on fresh seeds too. A model that does not hold it gets more."""
     candidates = _candidates(scenario, profiles)
     demands = [model.weight for model in scenario.models]
-    met = search_demands(candidates, demands, evaluate)
+    split = tuple(replace(one, split=True) for one in GRID if one.stages > 1) if candidates.splits else ()
+    met = search_demands(candidates, demands, evaluate, GRID + split)
     plan, asked = met.plan, list(met.asked_rps)
     for _ in range(MOST_BACK_OFFS):
         attained = confirm(plan, demands)

@@ -53,7 +53,7 @@ def promising(
     row, rate = _rates(templates, np.flatnonzero(templates.model == model), most_rps)
     used = templates.device_class[row] >= 0
     need = whole_workers(rate[:, None], templates.worker_rps[row])
-    workers = np.where(used, np.maximum(need, 1.0), 0.0).astype(np.int64)
+    workers = np.where(used, np.maximum(need, templates.pieces[row]), 0.0).astype(np.int64)
     part = workers / np.maximum(templates.share[row], 1)
     devices = np.stack(
         [

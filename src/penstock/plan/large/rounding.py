@@ -41,7 +41,7 @@ def _workers(templates: Templates, rate_rps: F64) -> I64:
     """The fewest whole workers that serve ``rate_rps`` (templates,) at every stage."""
     used = templates.device_class >= 0
     need = whole_workers(rate_rps[:, None], templates.worker_rps)
-    return np.where(used & (rate_rps > 0)[:, None], np.maximum(need, 1.0), 0.0).astype(np.int64)
+    return np.where(used & (rate_rps > 0)[:, None], np.maximum(need, templates.pieces), 0.0).astype(np.int64)
 
 
 def _fits(templates: Templates, workers: I64, fleet: Fleet) -> bool:

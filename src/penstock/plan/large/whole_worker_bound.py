@@ -142,7 +142,7 @@ def bands(
         least = most
         for batch in space.batches.tolist():
             # As the planner counts them, a rounding error never adds a worker.
-            workers = np.maximum(np.ceil(rate_rps * busy[batch - 1] - 1e-9), 1.0)
+            workers = np.maximum(np.ceil(rate_rps * busy[batch - 1] - 1e-9), arcs.pieces)
             graph = space.graph(
                 batch, np.where(can_run[batch - 1], workers * worker_price[batch - 1], np.inf), least
             )

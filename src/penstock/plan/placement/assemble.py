@@ -111,7 +111,7 @@ def _pipeline(
     stages = []
     for s, device_class in enumerate(classes):
         start, stop = (int(cut) for cut in templates.cuts[t, s : s + 2])
-        share = int(templates.share[t, s])
+        share, pieces = int(templates.share[t, s]), int(templates.pieces[t, s])
         sample_us = 0.0
         if s + 1 < depth:
             link = scenario.cluster.link_gbps(device_class, classes[s + 1])
@@ -122,8 +122,11 @@ def _pipeline(
                 device_class=device_class,
                 share=share,
                 batch=batch,
+                pieces=pieces,
                 workers=int(workers[s]),
-                inference_us=int(profile.table(device_class, share).span_us(start, stop)[batch - 1]),
+                inference_us=int(
+                    profile.table(device_class, share).span_us(start, stop)[-(-batch // pieces) - 1]
+                ),
                 transfer_us=whole_us(batch * sample_us),
                 rate_rps=float(workers[s] * templates.worker_rps[t, s]),
             )

@@ -48,7 +48,7 @@ class PairPlanner:
         began = solving_seconds()
         refuse_cost(scenario, self.name)
         np_plan = self._np_plan(scenario, profiles)
-        question = PlanningQuestion(_settled(scenario, np_plan), profiles, self.limits)
+        question = PlanningQuestion(_settled(scenario, np_plan), profiles, self.limits).of_whole_batches()
         small = _Pieces(question)
         classes = [name for name, spec in scenario.cluster.device_classes.items() if spec.available]
         names = list(scenario.cluster.device_classes)

@@ -54,7 +54,7 @@ class EvenPlanner:
         """The plan of the rule. :class:`penstock.errors.InfeasibleError` names the model that it leaves out."""
         began = solving_seconds()
         refuse_cost(scenario, self.name)
-        question = PlanningQuestion(scenario, profiles, self.limits)
+        question = PlanningQuestion(scenario, profiles, self.limits).of_whole_batches()
         budget = budgets(question)
         on_whole_devices = replace(question, max_share=1)
         chosen, workers = [], []

@@ -115,7 +115,8 @@ def pool_limits(plan: Plan) -> Iterator[PoolLimit]:
     for model in plan.models:
         for number, pipeline in enumerate(model.pipelines):
             for s, stage in enumerate(pipeline.stages):
-                inference_rps = stage.workers * stage.batch * US_PER_S / stage.inference_us
+                # As if each piece of a split stage were the largest, so it is no more than the true rate.
+                inference_rps = stage.workers * stage.batch * US_PER_S / (stage.inference_us * stage.pieces)
                 # Rates may have been rounded in text. So a difference of a millionth is ignored.
                 is_inference = stage.rate_rps >= inference_rps * (1 - 1e-6)
                 yield PoolLimit(

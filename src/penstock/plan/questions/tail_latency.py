@@ -21,7 +21,7 @@ import numpy as np
 from penstock.plan.dispatch_table import dispatch_table
 from penstock.plan.documents.plan import Plan, StagePlan
 from penstock.profile.table import FEW_RUNS, Profile
-from penstock.schedule.routed_policy import make_facts
+from penstock.schedule.facts import make_facts
 
 Z99 = 2.3263478740408408
 """The 99th percentile of the standard normal."""
@@ -163,9 +163,9 @@ def _interpolated(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]:
             for place, stage in enumerate(pipeline.stages):
                 table = profile.table(stage.device_class, _share_of_a_job(plan, stage.share))
                 given = table.batches
-                if stage.batch not in given and not table.is_padded:
+                if stage.piece not in given and not table.is_padded:
                     yield (
-                        f"model {model.name}, pipeline {position}, stage {place}: a batch of {stage.batch} was not "
+                        f"model {model.name}, pipeline {position}, stage {place}: a batch of {stage.piece} was not "
                         f"measured on {stage.device_class}; its time is interpolated (measured: "
                         f"{', '.join(map(str, given))})."
                     )
@@ -183,14 +183,14 @@ def wide_spreads(plan: Plan, profiles: Mapping[str, Profile]) -> list[WideSpread
     for model in plan.models:
         for position, pipeline in enumerate(model.pipelines):
             for place, stage in enumerate(pipeline.stages):
-                if factor[number, stage.batch] > NOTICEABLE:
+                if factor[number, stage.piece] > NOTICEABLE:
                     row, _, _ = _worst_row([stage], profiles[model.name])
                     found.append(
                         WideSpread(
                             model.name,
                             position,
                             place,
-                            float(factor[number, stage.batch]),
+                            float(factor[number, stage.piece]),
                             stage.rate_rps,
                             row,
                         )
@@ -243,7 +243,7 @@ def _worst_row(stages: Sequence[StagePlan], profile: Profile) -> tuple[str, Stag
     _, stage, block = max(_excesses(stages, profile), key=lambda one: one[0])
     table = profile.table(stage.device_class, stage.share)
     assert table.p99_us is not None, "a guard comes from 99th percentiles"
-    column = min(stage.batch, table.max_batch) - 1
+    column = min(stage.piece, table.max_batch) - 1
     cells = (
         stage.device_class,
         stage.share,
@@ -260,6 +260,6 @@ def _excesses(stages: Sequence[StagePlan], profile: Profile) -> Iterator[tuple[i
         table = profile.table(stage.device_class, stage.share)
         if table.p99_us is None:
             continue
-        column = min(stage.batch, table.max_batch) - 1
+        column = min(stage.piece, table.max_batch) - 1
         for block in range(*stage.blocks):
             yield int(table.p99_us[block, column] - table.latency_us[block, column]), stage, block

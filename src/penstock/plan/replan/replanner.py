@@ -84,6 +84,8 @@ class Replanner:
     ) -> Replanner:
         """List once what every number of loads needs. Raises :class:`InfeasibleError` if there is no plan.
 
+        The new plans have no split stages.
+
         Raises :class:`BadInputError` if the running plan shares its pools.
         """
         if running.shared_pools:
@@ -91,6 +93,8 @@ class Replanner:
                 "the running plan shares its pools, but replanning moves workers that hold one piece each. Plan anew "
                 "with 'penstock plan', and see what changes with 'penstock diff'."
             )
+        # Its program knows one worker for each batch at a stage.
+        scenario = scenario.with_planner(split_stages=1)
         known = layouts(running_pieces(running), scenario, profiles)
         fresh = PoolPlanner(limits).plan(scenario, profiles)
         # The same workers, in the places that need the fewest loads.

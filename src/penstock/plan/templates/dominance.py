@@ -7,7 +7,8 @@ template by another one that serves the same rate and needs no more devices of a
   sustains at least the rate of a whole device of ``b``.
 - **Integer**, for whole workers: also, the share of ``b`` must divide the share of ``a`` at every stage.
   Then ``share_a / share_b`` workers of ``a`` take exactly the room of one worker of ``b``. They pack at least as
-  well, and they sustain at least the same rate.
+  well, and they sustain at least the same rate. And ``a`` may have at most so many times the pieces of ``b``: then
+  there is a worker for each of them too.
 - **Loading**, if a worker that is not yet loaded has a price: also, the shares must be the same, and
   every piece of ``b`` that already runs must be the same in ``a``. One worker of ``a`` replaces one of ``b``.
 
@@ -68,15 +69,16 @@ def _sweep(templates: Templates, rows: Rows, *, whole_workers: bool) -> Rows:
     """The undominated among ``rows``, all of the same classes."""
     used = templates.device_class[rows[0]] >= 0
     rate = templates.device_rps[rows][:, used]
-    share = templates.share[rows][:, used]
+    share, pieces = templates.share[rows][:, used], templates.pieces[rows][:, used]
     # A template that dominates another one comes first. Among equal ones, finer shares and lower latency come first.
     order = np.lexsort((templates.latency_us[rows], -share.prod(axis=1), -rate.sum(axis=1)))
-    rate, share, rows = rate[order], share[order], rows[order]
+    rate, share, pieces, rows = rate[order], share[order], pieces[order], rows[order]
     kept = []
     while len(rows):
         worse = (rate <= rate[0]).all(axis=1)
         if whole_workers:
             worse &= (share[0] % share == 0).all(axis=1)
+            worse &= (pieces[0] * share <= pieces * share[0]).all(axis=1)
         kept.append(rows[0])
-        rate, share, rows = rate[~worse], share[~worse], rows[~worse]
+        rate, share, pieces, rows = rate[~worse], share[~worse], pieces[~worse], rows[~worse]
     return np.array(kept)

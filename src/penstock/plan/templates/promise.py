@@ -2,7 +2,7 @@
 
 The policies promise a batch only if its work *and* a guard end before the deadline. The guard is the root of the sum
 of squares of what the 99th percentiles exceed the medians by, over blocks and stages
-(:func:`penstock.schedule.routed_policy.make_facts`). So a template can be promised, on an idle fleet, if
+(:func:`penstock.schedule.facts.make_facts`). So a template can be promised, on an idle fleet, if
 
     sum(inference) + sum(transfer) + guard <= SLO.
 
@@ -98,4 +98,5 @@ def _squares(space: TemplateSpace, batch: int) -> F64:
     assert space.excess_us is not None, "the rule needs percentiles"
     arcs = space.arcs
     node = np.repeat(np.arange(len(arcs.first) - 1), np.diff(arcs.first))
-    return np.asarray(space.excess_us[arcs.unit, node // arcs.levels**2, arcs.stop, batch - 1] ** 2)
+    piece = -(-batch // arcs.pieces)
+    return np.asarray(space.excess_us[arcs.unit, node // arcs.levels**2, arcs.stop, piece - 1] ** 2)

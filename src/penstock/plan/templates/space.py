@@ -2,12 +2,15 @@
 
 A node is a block boundary with the bandwidth of the link that crosses it: (boundary, level of that link, level
 of the class behind it). A level is an index into the ascending list of distinct interface bandwidths. A link is
-as fast as the slower of its ends. An arc is one stage: a span of blocks on a unit. A unit is a (device class,
-share). A template is a path from boundary 0 to the last one, together with a batch. For a fixed batch:
+as fast as the slower of its ends. An arc is one stage: a span of blocks on a unit, and a number of
+pieces into which the stage splits a batch. A unit is a (device class, share). A template is a path from boundary 0 to
+the last one, together with a batch. For a fixed batch:
 
-- The latency is the sum over arcs of the inference and of the transfer that follows.
-- The device time that a request takes is the sum over arcs of ``max(inference / (batch * share), per_host *
-  transfer before, per_host * transfer behind)``. Each term is 1 / (rate that a whole device sustains).
+- The latency is the sum over arcs of the inference of the largest piece and of the transfer that follows.
+- The device time that a request takes is the sum over arcs of ``max(inference of all pieces / (batch * share),
+  per_host * transfer before, per_host * transfer behind)``. Each term is 1 / (rate that a whole device sustains).
+
+If fewer pieces are as fast and take as little work, no plan needs more: such arcs are left out.
 
 Both are sums over arcs, because a node determines the transfer times on which a stage's rate depends. So the cheapest
 template at given device prices is a shortest path under a latency limit (:mod:`penstock.plan.templates.pricing`).
@@ -34,8 +37,9 @@ class StageArcs:
     """Every stage that a template may have, ordered by its first node.
 
     ``first`` (nodes + 1,): the arcs of node ``v`` are ``first[v]`` to ``first[v + 1]``. By arc: ``target`` node,
-    ``unit``, ``stop`` boundary. ``latency_us`` (batches, arcs) includes the transfer behind. It is infinite if the
-    unit cannot run the span. ``device_us`` (batches, arcs) is the time of a whole device that a request takes.
+    ``unit``, ``stop`` boundary, ``pieces``. ``latency_us`` (batches, arcs) includes the transfer behind. It is infinite
+    if the unit cannot run the span, or if no plan needs so many pieces. ``device_us`` (batches, arcs) is the time of a
+    whole device that a request takes.
     Roots are nodes ``0`` to ``roots - 1`` at stride ``levels + 1``. The last node is the end of the model.
     """
 
@@ -44,6 +48,7 @@ class StageArcs:
     target: I64
     unit: I64
     stop: I64
+    pieces: I64
     latency_us: F64
     device_us: F64
 
@@ -85,8 +90,8 @@ class TemplateSpace:
 
     @property
     def size(self) -> int:
-        """The number of templates, feasible or not."""
-        units = len(self.share)
+        """The number of templates, feasible or not. Split stages count as if every arc had as many pieces as any."""
+        units = len(self.share) * len(np.unique(self.arcs.pieces))
         chains = 0
         for stages in range(1, self.max_stages + 1):
             chains += math.comb(self.n_blocks - 1, stages - 1) * units**stages
@@ -119,11 +124,13 @@ class TemplateSpace:
         build_us: float,
         max_stages: int,
         max_share: int | None = None,
+        most_pieces: int = 1,
         model: int = 0,
     ) -> TemplateSpace:
         """The space of one model. Device classes have the cluster's order.
 
-        ``max_share`` limits co-location further than the cluster does (1: whole devices only).
+        ``max_share`` limits co-location further than the cluster does (1: whole devices only). ``most_pieces``: into
+        how many pieces a stage may split a batch.
         """
         names = list(cluster.device_classes)
         units = [
@@ -150,7 +157,7 @@ class TemplateSpace:
             per_host=per_host,
             span_us=span_us,
             sample_us=_transfers(profile, bandwidth),
-            arcs=_arcs(profile, np.diag(bandwidth), device_class, share, per_host, span_us),
+            arcs=_arcs(profile, np.diag(bandwidth), device_class, share, per_host, span_us, most_pieces),
         )
 
 
@@ -200,7 +207,13 @@ def _transfers(profile: Profile, bandwidth_gbps: F64) -> F64:
 
 
 def _arcs(
-    profile: Profile, bandwidth_gbps: F64, device_class: I64, share: I64, per_host: I64, span_us: F64
+    profile: Profile,
+    bandwidth_gbps: F64,
+    device_class: I64,
+    share: I64,
+    per_host: I64,
+    span_us: F64,
+    most_pieces: int,
 ) -> StageArcs:
     """The graph that the module describes. Node numbers increase along every path."""
     n = len(profile.blocks)
@@ -217,10 +230,14 @@ def _arcs(
     fits_before = np.where(begin == 0, before == level[unit], before <= level[unit])
     real = np.flatnonzero((begin < stop) & fits_before & ((stop < n) | (after == 0)))
     from_node = (begin * levels + before) * levels + level[unit]
-    begin, stop, before, after, unit = every[:, real[np.argsort(from_node[real], kind="stable")]]
+    real = real[np.argsort(from_node[real], kind="stable")]
+    begin, stop, before, after, unit = every[:, real]
+    largest_us, work_us, arc, pieces = _split(span_us[unit, begin, stop].T, most_pieces)
+    begin, stop, before, after, unit, real = (
+        column[arc] for column in (begin, stop, before, after, unit, real)
+    )
     behind = np.where(stop < n, np.minimum(level[unit], after), 0)
     batch = np.arange(1, span_us.shape[-1] + 1)[:, None]
-    inference = span_us[unit, begin, stop].T
     after_us = link_us[stop, behind]
     on_link = per_host[unit] * np.maximum(link_us[begin, before], after_us)
     return StageArcs(
@@ -229,6 +246,43 @@ def _arcs(
         target=(stop * levels + behind) * levels + after,
         unit=unit,
         stop=stop,
-        latency_us=np.ascontiguousarray(inference + batch * after_us),
-        device_us=np.maximum(inference / (batch * share[unit]), on_link),
+        pieces=pieces,
+        latency_us=np.ascontiguousarray(largest_us + batch * after_us),
+        device_us=np.maximum(work_us / (batch * share[unit]), on_link),
     )
+
+
+def _split(inference_us: F64, most_pieces: int) -> tuple[F64, F64, I64, I64]:
+    """Arcs (batches, arcs) once for each number of pieces that some batch needs.
+
+    Returns the time of the largest piece, and of all pieces, (batches, arcs) each, infinite if the batch does not need
+    so many pieces, or no fewer pieces have the same largest one; then the arc that each is of, and its pieces. Those of
+    one arc follow each other.
+    """
+    batches, arcs = inference_us.shape
+    largest, work = [inference_us], [inference_us]
+    size = np.arange(1, batches + 1)
+    for pieces in range(2, min(most_pieces, batches) + 1):
+        piece = -(-size // pieces)
+        more = size % pieces
+        can_be = (-(-size // piece) == pieces)[:, None]
+        least_us = inference_us[np.maximum(size // pieces, 1) - 1]
+        largest_us = inference_us[piece - 1]
+        work_us = (
+            more[:, None] * np.where(more[:, None] == 0, 0.0, largest_us)
+            + (pieces - more)[:, None] * least_us
+        )
+        for faster_us, less_us in zip(largest, work, strict=True):
+            can_be = can_be & ~((faster_us <= largest_us) & (less_us <= work_us))
+        can_be &= np.isfinite(largest_us)
+        largest.append(np.where(can_be, largest_us, np.inf))
+        work.append(np.where(can_be, work_us, np.inf))
+    needed = [np.arange(arcs), *(np.flatnonzero(np.isfinite(one).any(axis=0)) for one in largest[1:])]
+    arc = np.concatenate(needed)
+    pieces_of = np.repeat(np.arange(1, len(needed) + 1), [len(own) for own in needed])
+    order = np.argsort(arc, kind="stable")
+    columns = [
+        np.concatenate([one[:, own] for one, own in zip(each, needed, strict=True)], axis=1)
+        for each in (largest, work)
+    ]
+    return columns[0][:, order], columns[1][:, order], arc[order], pieces_of[order]

@@ -19,6 +19,7 @@ from penstock.ppipe.simulator.fleet import only_model
 from penstock.ppipe.simulator.network import Flaws, uplinks
 from penstock.ppipe.simulator.runs import ReservationRun, reactive_run, request_log
 from penstock.record import Batches, Outcome, Record, Requests
+from penstock.schedule.checks import refuse_split
 from penstock.schedule.table import DispatchTable
 from penstock.simulate.logs import make_record
 from penstock.simulate.stagewise.pool_run import PoolRun
@@ -94,6 +95,7 @@ def simulate_published(
     """
     if arrivals.slo_us is not None:
         raise BadInputError("the published mode knows one SLO per model: leave out the requests' own.")
+    refuse_split(table, "the published simulator")
     parts: list[Record] = []
     for index, model in enumerate(plan.models):
         arrival_us = arrivals.arrival_us[arrivals.model == index]

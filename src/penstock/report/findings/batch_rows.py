@@ -16,7 +16,8 @@ class BatchRows:
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
-        self._order = np.lexsort((batches.stage, batches.batch))
+        # By end within a stage: the last row is that of the piece that ended last, if the stage is split.
+        self._order = np.lexsort((batches.end_us, batches.stage, batches.batch))
         self._batch = batches.batch[self._order]
         self._stage = batches.stage[self._order]
 

@@ -65,7 +65,7 @@ def _stages(record: Record, plan: Plan) -> Iterator[StagePromise]:
             for place, stage in enumerate(pipeline.stages):
                 rows = np.flatnonzero(own & (batches.stage == place))
                 size = batches.size[rows]
-                took_us = (batches.end_us - batches.start_us)[rows][size == stage.batch]
+                took_us = (batches.end_us - batches.start_us)[rows][size == stage.piece]
                 yield StagePromise(
                     model=model.name,
                     pipeline=number,
@@ -73,5 +73,5 @@ def _stages(record: Record, plan: Plan) -> Iterator[StagePromise]:
                     plan=stage,
                     actual_us=float(np.median(took_us)) if took_us.size else None,
                     units_rps=float(size.sum()) * US_PER_S / (stop_us - start_us),
-                    sizes=tuple(int(n) for n in np.bincount(size, minlength=stage.batch + 1)[1:]),
+                    sizes=tuple(int(n) for n in np.bincount(size, minlength=stage.piece + 1)[1:]),
                 )

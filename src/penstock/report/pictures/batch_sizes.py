@@ -31,14 +31,14 @@ def batch_size_picture(name: str, promises: Sequence[StagePromise]) -> Picture:
             linewidths=0,
         )
         axes.scatter(
-            [promise.plan.batch], [row], s=170, facecolors="none", edgecolors="#888888", linewidths=1
+            [promise.plan.piece], [row], s=170, facecolors="none", edgecolors="#888888", linewidths=1
         )
     axes.set_yticks(
         range(len(shown)), [f"{shortened(p.model)} p{p.pipeline} s{p.stage}" for p in shown], fontsize=8
     )
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set(xlabel="batch size (ring: planned)")
-    axes.set_xlim(0, max(promise.plan.batch for promise in shown) + 1)
+    axes.set_xlim(0, max(promise.plan.piece for promise in shown) + 1)
     finish(axes)
     rows = [
         [promise.label, size, count]
@@ -46,7 +46,7 @@ def batch_size_picture(name: str, promises: Sequence[StagePromise]) -> Picture:
         for size, count in enumerate(promise.sizes, 1)
         if count
     ]
-    words = (f"{p.label}: mean {p.mean_batch:.2f}, planned {p.plan.batch}" for p in shown[:12])
+    words = (f"{p.label}: mean {p.mean_batch:.2f}, planned {p.plan.piece}" for p in shown[:12])
     return Picture(
         f"Batch sizes in {name}",
         "; ".join(words) + ".",

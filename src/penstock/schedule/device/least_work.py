@@ -87,7 +87,7 @@ class LeastWorkPolicy:
         wake_us = min((one.deadline_us + 1 for one in self._waiting.values()), default=NEVER_US)
         return Decision(tuple(dispatches), tuple(drops), wake_us)
 
-    def complete(self, now_us: int, batch: int, stage: int) -> None:
+    def complete(self, now_us: int, batch: int, stage: int, piece: int = 0) -> None:
         """The batch is done."""
         self._forget(batch)
 

@@ -50,7 +50,7 @@ def track(facts: Facts, flights: Flights, actions: Actions, row: int) -> None:
         flights.work_us[slot, stage] = actions.end_us[row, stage] - actions.start_us[row, stage]
         flights.end_us[slot, stage] = actions.end_us[row, stage]
         flights.following[slot, stage] = -1
-        _append(flights, worker, batch * flights.worker.shape[1] + stage)
+        append(flights, worker, batch * flights.worker.shape[1] + stage)
 
 
 @inner
@@ -66,10 +66,10 @@ def complete(state: PolicyState, now_us: int, batch: int, stage: int) -> None:
         return
     for earlier in range(stage):
         if flights.worker[slot, earlier] >= 0:
-            _close(state, now_us, slot, earlier)
+            close_entry(state, now_us, slot, earlier)
     if state.rule[0] == PENSTOCK:
-        _learn_pace(state, now_us, slot, stage)
-    late_us = _close(state, now_us, slot, stage)
+        learn_pace(state, now_us, slot, stage, flights.first_stage[slot] + stage, flights.size[slot])
+    late_us = close_entry(state, now_us, slot, stage)
     if stage + 1 == flights.worker.shape[1] or flights.worker[slot, stage + 1] < 0:
         flights.batch[slot] = NONE
     elif late_us != 0:
@@ -77,20 +77,20 @@ def complete(state: PolicyState, now_us: int, batch: int, stage: int) -> None:
 
 
 @inner
-def _close(state: PolicyState, now_us: int, slot: int, stage: int) -> int:
+def close_entry(state: PolicyState, now_us: int, slot: int, stage: int) -> int:
     """Take a finished entry out of its worker's chain; returns by how much it was later than predicted."""
     flights = state.flights
     worker = flights.worker[slot, stage]
     entry = flights.batch[slot] * flights.worker.shape[1] + stage
     was_first = flights.head[worker] == entry
-    _unlink(flights, worker, entry)
+    unlink(flights, worker, entry)
     flights.worker[slot, stage] = NONE
     flights.sender[slot] = worker
     flights.done_us[worker] = now_us
     late_us = now_us - flights.end_us[slot, stage]
     if late_us != 0 or not was_first:
         # Else the chain behind it already starts from this moment.
-        _rechain(state, worker)
+        rechain(state, worker)
     if late_us != 0:
         wake_us = state.queues.wake_us
         wake_us[flights.model[slot]] = min(wake_us[flights.model[slot]], now_us)
@@ -98,21 +98,20 @@ def _close(state: PolicyState, now_us: int, slot: int, stage: int) -> int:
 
 
 @inner
-def _learn_pace(state: PolicyState, now_us: int, slot: int, stage: int) -> None:
-    """Move the pace of the stage by a 64th of the difference to what this service took.
+def learn_pace(state: PolicyState, now_us: int, slot: int, column: int, at: int, size: int) -> None:
+    """Move the pace of stage ``at`` by a 64th of the difference to what this service, of ``size`` requests, took.
 
     The pace follows a change within some hundred batches, and scatters a tenth as much as a single service. A service
     counts as at least a quarter and at most four times the profile's time, so that a worker that hangs does not make
     the policy give up its stage for ever.
     """
     flights, pace = state.flights, state.reservations.pace
-    at = flights.first_stage[slot] + stage
-    profiled_us = state.facts.latency_us[at, flights.size[slot]]
-    worker = flights.worker[slot, stage]
-    if flights.head[worker] != flights.batch[slot] * flights.worker.shape[1] + stage:
+    profiled_us = state.facts.latency_us[at, size]
+    worker = flights.worker[slot, column]
+    if flights.head[worker] != flights.batch[slot] * flights.worker.shape[1] + column:
         # A batch promised before this one is not reported yet, so we do not know when this one started.
         return
-    served_us = now_us - max(flights.ready_us[slot, stage], flights.done_us[worker])
+    served_us = now_us - max(flights.ready_us[slot, column], flights.done_us[worker])
     counted_us = min(max(served_us, profiled_us // 4), 4 * profiled_us)
     pace[at] += (PACE_OF_PROFILE * counted_us // max(1, profiled_us) - pace[at]) // 64
 
@@ -129,7 +128,7 @@ def _move_later_stages(state: PolicyState, now_us: int, slot: int, stage: int) -
             return
         _move_transfer(state, now_us, slot, later, sender, ended_us)
         before_us = flights.end_us[slot, later]
-        _rechain(state, receiver)
+        rechain(state, receiver)
         ended_us = flights.end_us[slot, later]
         if ended_us == before_us:
             return
@@ -184,9 +183,9 @@ def abandon(state: PolicyState, now_us: int, batch: int) -> bool:
             if flights.head[worker] == entry:
                 # It may have been running, so the work behind it cannot have started yet.
                 flights.done_us[worker] = max(flights.done_us[worker], now_us)
-            _unlink(flights, worker, entry)
+            unlink(flights, worker, entry)
             flights.worker[slot, stage] = -1
-            _rechain(state, worker)
+            rechain(state, worker)
     flights.batch[slot] = -1
     state.queues.wake_us[flights.model[slot]] = 0
     return True
@@ -207,7 +206,7 @@ def worker_up(state: PolicyState, now_us: int, worker: int) -> None:
 
 
 @inner
-def _rechain(state: PolicyState, worker: int) -> None:
+def rechain(state: PolicyState, worker: int) -> None:
     """Predict the worker's chain again from its last real completion."""
     flights = state.flights
     slots, stages = flights.worker.shape
@@ -224,7 +223,8 @@ def _rechain(state: PolicyState, worker: int) -> None:
 
 
 @inner
-def _append(flights: Flights, worker: int, entry: int) -> None:
+def append(flights: Flights, worker: int, entry: int) -> None:
+    """Add ``entry`` to the end of the worker's chain."""
     slots, stages = flights.worker.shape
     last = flights.tail[worker]
     if last < 0:
@@ -235,7 +235,7 @@ def _append(flights: Flights, worker: int, entry: int) -> None:
 
 
 @inner
-def _unlink(flights: Flights, worker: int, entry: int) -> None:
+def unlink(flights: Flights, worker: int, entry: int) -> None:
     """Take ``entry`` out of the worker's chain; it is nearly always the head."""
     slots, stages = flights.worker.shape
     before = -1

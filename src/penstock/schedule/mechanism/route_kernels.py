@@ -17,7 +17,7 @@ from penstock.schedule.mechanism.pool_tournament import set_free
 from penstock.schedule.state.arrays import PACE_OF_PROFILE, Actions, Facts, Reservations
 from penstock.units import NEVER_US
 
-_BEYOND_US = NEVER_US + NEVER_US // 2
+BEYOND_US = NEVER_US + NEVER_US // 2
 """Later than any start, even that on a worker that is down."""
 
 
@@ -55,7 +55,7 @@ def fill_stage(
 ) -> int:
     """Write the worker of ``stage`` that finishes first into ``row``. A worker that is down is free at ``NEVER_US``."""
     transfer_us = facts.transfer_us[stage, batch]
-    actions.start_us[row, column] = _BEYOND_US
+    actions.start_us[row, column] = BEYOND_US
     sendable_us = ready_us
     if sender >= 0 and transfer_us > 0:
         # Only a worker on the sender's own host can have the input before the uplink is free.
@@ -85,7 +85,7 @@ def _search(
     """Try the pool's worker that is free first; search the rest only if its downlink holds the batch up."""
     unhindered_us = sendable_us + transfer_us
     worker = held.soonest[2 * facts.pool_offsets[pool] + 1]
-    if not _wins(facts, held, actions, row, column, worker, unhindered_us):
+    if not wins(facts, held, actions, row, column, worker, unhindered_us):
         return
     arrival_us = arrival_of(facts, held, worker, sender, sendable_us, transfer_us)
     consider(facts, held, actions, row, column, worker, arrival_us)
@@ -117,7 +117,7 @@ def _walk(
         node = path[depth]
         worker = soonest[2 * first + node]
         # The best that this part of the pool could do if no downlink delayed it.
-        if not _wins(facts, held, actions, row, column, worker, sendable_us + transfer_us):
+        if not wins(facts, held, actions, row, column, worker, sendable_us + transfer_us):
             continue
         if node >= workers:
             arrival_us = arrival_of(facts, held, worker, sender, sendable_us, transfer_us)
@@ -144,14 +144,14 @@ def consider(
     facts: Facts, held: Reservations, actions: Actions, row: int, column: int, worker: int, arrival_us: int
 ) -> None:
     """Write ``worker``, whose input arrives at ``arrival_us``, into ``row`` if it is better than the one there."""
-    if _wins(facts, held, actions, row, column, worker, arrival_us):
+    if wins(facts, held, actions, row, column, worker, arrival_us):
         actions.worker[row, column] = worker
         actions.ready_us[row, column] = arrival_us
         actions.start_us[row, column] = max(arrival_us, held.worker_free_us[worker])
 
 
 @inner
-def _wins(
+def wins(
     facts: Facts, held: Reservations, actions: Actions, row: int, column: int, worker: int, arrival_us: int
 ) -> bool:
     """Whether ``worker`` comes before the one in ``row``, by (start, free since, rank)."""
@@ -191,32 +191,26 @@ def reserve(
 
 
 @inner
-def choose_pipeline(
-    facts: Facts,
-    held: Reservations,
-    actions: Actions,
-    row: int,
-    model: int,
-    now_us: int,
-    deadline_us: int,
-    every_size: bool,
-) -> int:
-    """The pipeline with the least waiting at its planned batch.
+def columns_of(facts: Facts, pipeline: int, batch: int) -> int:
+    """The columns of a route: one for each stage, for a ``batch`` of any size."""
+    return facts.stage_offsets[pipeline + 1] - facts.stage_offsets[pipeline]
 
-    A pipeline whose planned batch would miss the deadline comes after the others. The published rule does this only if
-    the planned batch is 1; with ``every_size`` it is always done. Ties go to the first.
-    """
-    first, stop = facts.pipeline_offsets[model], facts.pipeline_offsets[model + 1]
-    if stop == first + 1:
-        return first
-    best, best_late, best_waiting_us = first, 2, 0
-    for pipeline in range(first, stop):
-        batch = facts.pipeline_batch[pipeline]
-        finish_us = probe(facts, held, actions, row, pipeline, batch, now_us + facts.dispatch_us[0])
-        waiting_us = finish_us - now_us - facts.work_us[pipeline, batch]
-        late = 0
-        if every_size or batch == 1:
-            late = 1 if finish_us + facts.guard_us[pipeline, batch] > deadline_us else 0
-        if late < best_late or (late == best_late and waiting_us < best_waiting_us):
-            best, best_late, best_waiting_us = pipeline, late, waiting_us
-    return best
+
+@inner
+def waiting_of(
+    facts: Facts, actions: Actions, row: int, pipeline: int, batch: int, ready_us: int, finish_us: int
+) -> int:
+    """How long the ``batch`` of the last probe waits on its way, from ``ready_us`` to ``finish_us``."""
+    first = facts.stage_offsets[pipeline]
+    waiting_us = finish_us - ready_us
+    for stage in range(first, facts.stage_offsets[pipeline + 1]):
+        column = stage - first
+        waiting_us -= actions.end_us[row, column] - actions.start_us[row, column]
+        waiting_us -= facts.transfer_us[stage, batch]
+    return waiting_us
+
+
+@inner
+def begin_of(facts: Facts, actions: Actions, row: int, pipeline: int, batch: int) -> int:
+    """When the first stage of the last probe begins."""
+    return actions.start_us[row, 0]

@@ -10,7 +10,7 @@ because a batch must know its workers.
 from __future__ import annotations
 
 from penstock.schedule.kernel import NONE, inner
-from penstock.schedule.mechanism.route_kernels import probe
+from penstock.schedule.mechanism.routes import begin_of, probe
 from penstock.schedule.rules.reservation_kernels import DEADLINE, SLEEP, dispatch, drop
 from penstock.schedule.state.arrays import PolicyState
 from penstock.units import NEVER_US
@@ -48,6 +48,7 @@ def _first_free(state: PolicyState, model: int, count: int, ready_us: int, row: 
     for pipeline in range(facts.pipeline_offsets[model], facts.pipeline_offsets[model + 1]):
         size = min(count, facts.pipeline_batch[pipeline])
         finish_us = probe(facts, state.reservations, actions, row, pipeline, size, ready_us)
-        if finish_us < NEVER_US and actions.start_us[row, 0] < best_us:
-            best, best_us = pipeline, actions.start_us[row, 0]
+        begin_us = begin_of(facts, actions, row, pipeline, size)
+        if finish_us < NEVER_US and begin_us < best_us:
+            best, best_us = pipeline, begin_us
     return best_us, best

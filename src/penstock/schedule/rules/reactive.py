@@ -25,7 +25,7 @@ import numpy as np
 
 from penstock.arrays import I64
 from penstock.errors import BadInputError
-from penstock.schedule.checks import checked_duration, checked_table
+from penstock.schedule.checks import checked_duration, checked_table, refuse_split
 from penstock.schedule.table import DispatchTable
 
 
@@ -56,6 +56,7 @@ def make_reactive_facts(table: DispatchTable, *, dispatch_us: int = 0, overhead_
     table = checked_table(table)
     dispatch_us = checked_duration("dispatch_us", dispatch_us)
     overhead_us = checked_duration("overhead_us", overhead_us)
+    refuse_split(table, "the reactive policy")
     if table.shares_pools:
         raise BadInputError(
             "the reactive policy has a queue for each stage, but the plan's stages share their pools. Use another "

@@ -23,9 +23,9 @@ import numpy as np
 
 from penstock.record import Outcome
 from penstock.schedule.kernel import NONE, ONE, ZERO, inner
-from penstock.schedule.mechanism.in_flight_kernels import track
+from penstock.schedule.mechanism.in_flight import track
 from penstock.schedule.mechanism.queue_kernels import pop_head
-from penstock.schedule.mechanism.route_kernels import choose_pipeline, probe, reserve
+from penstock.schedule.mechanism.routes import begin_of, choose_pipeline, probe, reserve, waiting_of
 from penstock.schedule.rule_numbers import PENSTOCK, WHOLE_BATCH
 from penstock.schedule.rules.borrowing_kernels import WAIT, borrowed, earn, spend
 from penstock.schedule.state.arrays import Actions, Facts, PolicyState, Queues, Reservations
@@ -101,16 +101,11 @@ def _leaves_us(
     """
     ready_us = now_us + facts.dispatch_us[0]
     finish_us = probe(facts, held, actions, row, pipeline, count, ready_us)
-    first = facts.stage_offsets[pipeline]
-    waiting_us = finish_us - ready_us
-    for stage in range(first, facts.stage_offsets[pipeline + 1]):
-        column = stage - first
-        waiting_us -= actions.end_us[row, column] - actions.start_us[row, column]
-        waiting_us -= facts.transfer_us[stage, count]
+    waiting_us = waiting_of(facts, actions, row, pipeline, count, ready_us, finish_us)
     if waiting_us > 0:
-        first_us = actions.start_us[row, 0] - ready_us
+        first_us = begin_of(facts, actions, row, pipeline, count) - ready_us
         return now_us + (first_us if first_us > 0 else waiting_us)
-    pool = facts.stage_pool[first]
+    pool = facts.stage_pool[facts.stage_offsets[pipeline]]
     begin, workers = facts.pool_offsets[pool], facts.pool_offsets[pool + 1] - facts.pool_offsets[pool]
     looked_at = min(workers, MOST_LOOKED_AT)
     idle, busy, next_us = ZERO, ZERO, NEVER_US

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Iterator
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -18,16 +19,24 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from penstock.arrays import I64
-from penstock.schedule.state.arrays import PolicyState
+from penstock.schedule.state.arrays import PolicyState, SplitStages, WholeStages
 
-_BLOCK = types.Array(types.int64, 1, "C")
+BLOCK, SPLIT_BLOCK = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
+"""The types of addresses, without and with split stages."""
+
 _WORD_BYTES = 8
 
 
 def addresses_of(state: PolicyState) -> I64:
-    """The address and the shape of each array of ``state``, in the order of the fields."""
-    words = [word for array in _arrays(state) for word in (array.ctypes.data, *array.shape)]
-    return np.array(words, np.int64)
+    """The address and the shape of each array of ``state``, in the order of the fields: (words,).
+
+    If the state has split stages, the words are a row of an array of two dimensions, (1, words). So its type says for
+    which kind of fleet a kernel is to be compiled (:mod:`penstock.schedule.state.split_choice`).
+    """
+    words = np.array(
+        [word for array in _arrays(state) for word in (array.ctypes.data, *array.shape)], np.int64
+    )
+    return words[None, :] if isinstance(state.facts.split, SplitStages) else words
 
 
 def _arrays(part: Any) -> Iterator[I64]:
@@ -40,38 +49,47 @@ def _arrays(part: Any) -> Iterator[I64]:
         yield part
 
 
-def _numba_type(hint: Any) -> types.Type:
+def _numba_type(hint: Any, *, split: bool) -> types.Type:
     """The type of a field: ``Annotated[I64, dimensions]``, or a named tuple of such."""
+    hint = _of_kind(hint, split)
     if get_origin(hint) is None:
         fields = get_type_hints(hint, include_extras=True).values()
-        return types.BaseTuple.from_types([_numba_type(field) for field in fields], hint)
+        return types.BaseTuple.from_types([_numba_type(field, split=split) for field in fields], hint)
     return types.Array(types.int64, get_args(hint)[1], "C")
 
 
-_STATE = _numba_type(PolicyState)
+def _of_kind(hint: Any, split: bool) -> Any:
+    """``hint``, or of the two kinds of fleets that the field of a state may be for the one that is meant."""
+    if isinstance(hint, UnionType):
+        return SplitStages if split else WholeStages
+    return hint
+
+
+_STATES = {block: _numba_type(PolicyState, split=block is SPLIT_BLOCK) for block in (BLOCK, SPLIT_BLOCK)}
 
 
 @intrinsic
 def _compiled_state_at(_typing_context: Any, block: types.Type) -> tuple[Any, Any]:
     """The code that makes a state of its block."""
 
-    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        words = _words(context, builder, arguments[0])
-        return _value(context, builder, _STATE, words)
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words = _words(context, builder, signature.args[0], arguments[0])
+        return _value(context, builder, signature.return_type, words)
 
-    return _STATE(_BLOCK), build
+    return _STATES[block](block), build
 
 
 def _plain_state_at(block: I64) -> PolicyState:
     """As the compiled one: arrays over the same memory, from their addresses and shapes."""
-    state: PolicyState = _plain_value(PolicyState, iter(block.tolist()))
+    state: PolicyState = _plain_value(PolicyState, iter(block.ravel().tolist()), split=block.ndim == 2)
     return state
 
 
-def _plain_value(hint: Any, words: Iterator[int]) -> Any:
+def _plain_value(hint: Any, words: Iterator[int], *, split: bool) -> Any:
+    hint = _of_kind(hint, split)
     if get_origin(hint) is None:
         fields = get_type_hints(hint, include_extras=True).values()
-        return hint(*[_plain_value(field, words) for field in fields])
+        return hint(*[_plain_value(field, words, split=split) for field in fields])
     address = next(words)
     shape = tuple(next(words) for _ in range(get_args(hint)[1]))
     if not math.prod(shape):
@@ -87,9 +105,9 @@ With NUMBA_DISABLE_JIT kernels run as plain Python, so that a coverage tool can 
 """
 
 
-def _words(context: Any, builder: Any, block: Any) -> Iterator[Any]:
+def _words(context: Any, builder: Any, kind: types.Type, block: Any) -> Iterator[Any]:
     """The words of the block, one load each. The compiler removes the loads that are not used."""
-    data = context.make_array(_BLOCK)(context, builder, block).data
+    data = context.make_array(kind)(context, builder, block).data
     index = 0
     while True:
         yield builder.load(builder.gep(data, [context.get_constant(types.intp, index)]))

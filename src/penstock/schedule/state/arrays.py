@@ -27,6 +27,28 @@ PACE_OF_PROFILE = 2**20
 """The pace of a stage that is exactly as fast as its profile; large, so that small changes are not rounded away."""
 
 
+class WholeStages(NamedTuple):
+    """In place of :class:`SplitStages`: no stage is split. ``none`` (0,) is empty."""
+
+    none: Vector
+
+
+class SplitStages(NamedTuple):
+    """What split stages need, and room for a probe of their routes, whose columns are pieces, stage by stage.
+
+    ``piece_batch`` (stages,): the most requests of a batch that one worker of a stage gets. ``used`` (columns, 2): the
+    workers that a probe holds, and from when each was free before. ``sent`` (transfers, 4): the transfers that the last
+    probe found: host of the sender, host of the receiver (that of the sender if no link is needed), start, end.
+    ``found`` (2,): how many of both. ``changed`` (columns,): the pieces that a correction has moved.
+    """
+
+    piece_batch: Vector
+    used: Grid
+    sent: Grid
+    found: Vector
+    changed: Vector
+
+
 class Facts(NamedTuple):
     """Fields of the dispatch table that decisions need, and what is computed from them.
 
@@ -36,7 +58,8 @@ class Facts(NamedTuple):
     ``queue_delay_us`` (1,): the longest that a head waits for company.
     ``lender_pool[lender_offsets[s] : lender_offsets[s + 1]]``: the pools that stage s may borrow a worker from.
     ``pool_model`` (pools,): the first model that a pool serves. ``spare_us`` (models,): the SLO without what the
-    slowest pipeline takes at its planned batch, guard included.
+    slowest pipeline takes at its planned batch, guard included. ``split``: of another type if the fleet has split
+    stages, so that kernels are compiled for it anew (:mod:`penstock.schedule.state.split_choice`).
     ``worker_pool``, ``worker_rank`` (workers,): the pool, and the order in which equally idle workers are taken. The
     workers of pool p are ``pool_worker[pool_offsets[p] : pool_offsets[p + 1]]``, and ``worker_place`` (workers,) is
     the place of each in that slice; those of host h are ``host_worker[host_offsets[h] : host_offsets[h + 1]]``.
@@ -65,6 +88,7 @@ class Facts(NamedTuple):
     lender_pool: Vector
     pool_model: Vector
     spare_us: Vector
+    split: WholeStages | SplitStages
 
 
 class Queues(NamedTuple):
@@ -124,6 +148,11 @@ class Flights(NamedTuple):
     predicted end, and the next entry on the same worker. ``worker`` is -1 if the stage is over. ``head``,
     ``tail`` (workers,): the chain of entries of a worker, -1 if empty. ``done_us`` (workers,): the last real
     completion.
+
+    In a fleet with split stages there is an entry for each piece, in place of one for each stage; ``sender`` and
+    ``transfer_us`` are not used. ``done_by`` (slots, columns): the worker of a piece that is over, until all that get
+    rows of it are over too; -1 else. ``sent_us`` (slots, transfers): when each transfer begins, stage by stage, then by
+    receiver and sender. Without split stages both have no columns.
     """
 
     batch: Vector
@@ -140,13 +169,16 @@ class Flights(NamedTuple):
     head: Vector
     tail: Vector
     done_us: Vector
+    done_by: Grid
+    sent_us: Grid
 
 
 class Actions(NamedTuple):
     """What the kernel decided, one row for each action.
 
     ``head`` (rows, 5): kind, model, pipeline, batch, size. ``request`` (rows, max batch). ``worker``, ``ready_us``,
-    ``start_us``, ``end_us`` (rows, stages): the route; ``ready_us`` is when the input of a stage arrives. The search
+    ``start_us``, ``end_us`` (rows, stages): the route, or (rows, columns) if stages are split, see
+    :class:`SplitStages`; ``ready_us`` is when the input of a stage arrives. The search
     for a route writes into the row of the next action. A drop uses ``request[row, 0]``, and has its cause in the
     column of the size.
     """
@@ -203,7 +235,7 @@ def grow_queues(queues: Queues) -> Queues:
 def grow_flights(flights: Flights) -> Flights:
     """The same batches in twice the slots; entries name batches, not slots, so chains stay valid."""
     slots, stages = flights.worker.shape
-    wider = make_flights(len(flights.head), stages, 2 * slots)
+    wider = make_flights(len(flights.head), stages, 2 * slots, flights.sent_us.shape[1])
     used = np.flatnonzero(flights.batch >= 0)
     slot = flights.batch[used] % (2 * slots)
     for name in (
@@ -218,6 +250,8 @@ def grow_flights(flights: Flights) -> Flights:
         "work_us",
         "end_us",
         "following",
+        "done_by",
+        "sent_us",
     ):
         getattr(wider, name)[slot] = getattr(flights, name)[used]
     for name in ("head", "tail", "done_us"):
@@ -239,8 +273,8 @@ def make_queues(models: int, capacity: int) -> Queues:
     return Queues(*grids, _zeros(models), _zeros(models), never)
 
 
-def make_flights(workers: int, stages: int, slots: int) -> Flights:
-    """No batch in flight."""
+def make_flights(workers: int, stages: int, slots: int, transfers: int = 0) -> Flights:
+    """No batch in flight. ``transfers``: the most of a batch if stages are split; then ``stages`` are columns."""
     shape = (slots, stages)
     return Flights(
         batch=_none(slots),
@@ -257,7 +291,14 @@ def make_flights(workers: int, stages: int, slots: int) -> Flights:
         head=_none(workers),
         tail=_none(workers),
         done_us=_zeros(workers),
+        done_by=_none((slots, stages if transfers else 0)),
+        sent_us=_zeros((slots, transfers)),
     )
+
+
+def make_split_stages(piece_batch: I64, columns: int, transfers: int) -> SplitStages:
+    """Nothing probed yet. ``columns`` and ``transfers``: the most of a route."""
+    return SplitStages(piece_batch, _zeros((columns, 2)), _zeros((transfers, 4)), _zeros(2), _zeros(columns))
 
 
 def make_actions(rows: int, batch: int, stages: int) -> Actions:

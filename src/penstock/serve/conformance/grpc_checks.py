@@ -8,7 +8,7 @@ import grpc
 
 from penstock.serve.conformance.framework import Checks, NotApplicableError, NotConformingError, expect
 from penstock.serve.conformance.grpc_server_under_test import GrpcServerUnderTest
-from penstock.serve.conformance.http_requests import expect_same
+from penstock.serve.conformance.http_requests import expect_each_alone, expect_same
 from penstock.serve.protocol.datatypes import NUMPY, RAW_ONLY
 from penstock.serve.protocol.grpc_infer import decode_response_message, encode_request_message
 from penstock.serve.protocol.grpc_interface import HEALTH, message_class
@@ -19,8 +19,8 @@ Server = GrpcServerUnderTest
 CODE = grpc.StatusCode
 
 
-def _message(server: Server, samples: int = 1, *, raw: bool = True, **fields: Any) -> Any:
-    request = InferRequest(server.subject.tensors(samples), **fields)
+def _message(server: Server, *, raw: bool = True, **fields: Any) -> Any:
+    request = InferRequest(server.subject.tensors(), **fields)
     return encode_request_message(server.subject.name, request, raw=raw)
 
 
@@ -133,12 +133,12 @@ def unknown_parameters(server: Server) -> None:
 def batch(server: Server) -> None:
     """Three samples give the outputs of each, in order."""
     server.subject.needs_batch()
-    together = decode_response_message(server.ask("ModelInfer", _message(server, 3)))
-    for at in range(3):
-        one = tuple(Tensor(t.name, t.datatype, t.array[at : at + 1]) for t in server.subject.tensors(3))
-        message = encode_request_message(server.subject.name, InferRequest(one))
-        alone = decode_response_message(server.ask("ModelInfer", message))
-        expect_same([Tensor(t.name, t.datatype, t.array[at : at + 1]) for t in together], alone)
+
+    def outputs_for(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        message = encode_request_message(server.subject.name, InferRequest(tensors))
+        return decode_response_message(server.ask("ModelInfer", message))
+
+    expect_each_alone(server.subject.tensors(3), outputs_for)
 
 
 @GRPC.add("versions")

@@ -9,12 +9,14 @@ from penstock.serve.conformance.http_requests import (
     HTTP,
     Server,
     document_of,
+    expect_each_alone,
     expect_same,
     post,
     reference_of,
     request_of,
+    result_for,
 )
-from penstock.serve.protocol.infer import InferRequest, RequestedOutput, Tensor
+from penstock.serve.protocol.infer import RequestedOutput
 
 
 @HTTP.add("infer json")
@@ -58,20 +60,16 @@ def infer_null(server: Server) -> None:
 @HTTP.add("infer")
 def id_is_echoed(server: Server) -> None:
     """The id of the request is echoed."""
-    binary = not server.subject.has_json
-    result = server.infer(
-        request_of(server, id="conformance-7", binary_default=binary), binary=binary
-    ).result()
+    result = result_for(server, server.subject.tensors(), id="conformance-7")
     expect(result.id == "conformance-7", f"id {result.id!r}")
 
 
 @HTTP.add("infer")
 def requested_outputs(server: Server) -> None:
     """Only the requested outputs are sent, in the order asked."""
-    binary = not server.subject.has_json
     names = [name for name, _, _ in reversed(server.subject.outputs)][:2]
     wanted = tuple(RequestedOutput(name) for name in names)
-    result = server.infer(request_of(server, outputs=wanted, binary_default=binary), binary=binary).result()
+    result = result_for(server, server.subject.tensors(), outputs=wanted)
     expect([t.name for t in result.outputs] == names, f"{[t.name for t in result.outputs]} for {names}")
 
 
@@ -86,9 +84,4 @@ def unknown_parameters(server: Server) -> None:
 def batch(server: Server) -> None:
     """Three samples give the outputs of each, in order."""
     server.subject.needs_batch()
-    binary = not server.subject.has_json
-    together = server.infer(request_of(server, 3, binary_default=binary), binary=binary).result().outputs
-    for at in range(3):
-        one = tuple(Tensor(t.name, t.datatype, t.array[at : at + 1]) for t in server.subject.tensors(3))
-        alone = server.infer(InferRequest(one, binary_default=binary), binary=binary).result().outputs
-        expect_same([Tensor(t.name, t.datatype, t.array[at : at + 1]) for t in together], alone)
+    expect_each_alone(server.subject.tensors(3), lambda tensors: result_for(server, tensors).outputs)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from penstock.serve.conformance.framework import Checks, expect
 from penstock.serve.conformance.http_server_under_test import Answer, HttpServerUnderTest
-from penstock.serve.protocol.infer import InferRequest, Tensor, encode_request
+from penstock.serve.protocol.infer import InferRequest, InferResponse, Tensor, encode_request
 
 HTTP = Checks("http")
 Server = HttpServerUnderTest
+OutputsFor = Callable[[tuple[Tensor, ...]], Sequence[Tensor]]
 
 
-def request_of(server: Server, samples: int = 1, **fields: Any) -> InferRequest:
-    """The inference request of all checks, with ``samples`` samples."""
-    return InferRequest(server.subject.tensors(samples), **fields)
+def request_of(server: Server, **fields: Any) -> InferRequest:
+    """The inference request of all checks."""
+    return InferRequest(server.subject.tensors(), **fields)
 
 
 def document_of(server: Server, **changes: Any) -> dict[str, Any]:
@@ -58,7 +59,21 @@ def expect_same(one: Sequence[Tensor], other: Sequence[Tensor]) -> None:
         expect(bool(is_equal), f"output {a.name} differs between two forms of one request")
 
 
-def reference_of(server: Server) -> tuple[Tensor, ...]:
-    """The outputs for the request of all checks, in the form that the model has."""
+def expect_each_alone(tensors: Sequence[Tensor], outputs_for: OutputsFor) -> None:
+    """The outputs of several samples together are those of each of them alone, in order."""
+    together = outputs_for(tuple(tensors))
+    for at in range(len(tensors[0].array)):
+        one = [Tensor(t.name, t.datatype, t.array[at : at + 1]) for t in tensors]
+        of_one = [Tensor(t.name, t.datatype, t.array[at : at + 1]) for t in together]
+        expect_same(of_one, outputs_for(tuple(one)))
+
+
+def result_for(server: Server, tensors: tuple[Tensor, ...], **fields: Any) -> InferResponse:
+    """The result for ``tensors`` in JSON, or as raw data if JSON cannot hold the model's datatypes."""
     binary = not server.subject.has_json
-    return server.infer(request_of(server, binary_default=binary), binary=binary).result().outputs
+    return server.infer(InferRequest(tensors, binary_default=binary, **fields), binary=binary).result()
+
+
+def reference_of(server: Server) -> tuple[Tensor, ...]:
+    """The outputs for the request of all checks."""
+    return result_for(server, server.subject.tensors()).outputs

@@ -13,13 +13,14 @@ server adds to a request covers the difference.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, final
 
 from penstock.errors import BadInputError
 from penstock.record import Outcome
 from penstock.schedule.checks import checked_batch, checked_id, checked_index, checked_time
 from penstock.schedule.policy import Dispatch
-from penstock.serve.control import Drained, WorkerHung
+from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.dispatcher.flights import Flight, Flights, Whole
 from penstock.serve.dispatcher.liveness import Liveness
 from penstock.serve.dispatcher.outgoing import EVERY, ForEngine, ForGateway, ForWorker, Messages
@@ -59,6 +60,16 @@ class _Waiting(NamedTuple):
     alone: bool
 
 
+@dataclass(slots=True)
+class _Silent:
+    """A worker that does not answer. ``could_run``: it had a core, so it hangs."""
+
+    plan: ServedPlan
+    endpoint: str
+    why: str
+    could_run: bool = False
+
+
 @final
 class Dispatcher:
     """The plans that are served, and the books of what waits and of what is on its way.
@@ -78,6 +89,7 @@ class Dispatcher:
         self._siblings: dict[int, set[int]] = {}
         self._flights = Flights()
         self._liveness = Liveness()
+        self._silent: dict[int, _Silent] = {}
         self._batches = 0
 
     @property
@@ -101,7 +113,7 @@ class Dispatcher:
         """Forget a plan that was added and is not served."""
         plan = self._plans.pop(epoch, None)
         if plan is not None:
-            self._ended.append(plan.workers)
+            self._end(plan)
 
     def switch(self, now_us: int, epoch: int, carried: Sequence[int | None] = ()) -> Messages:
         """Serve the plan of ``epoch`` from now on.
@@ -132,9 +144,15 @@ class Dispatcher:
                 is_replaced = epoch in self._successors
                 if is_replaced and not plan.waiting and not self._flights.any_of(epoch):
                     del self._plans[epoch]
-                    self._ended.append(plan.workers)
+                    self._end(plan)
                     messages.append(ForEngine(Drained(epoch)))
         return messages
+
+    def _end(self, plan: ServedPlan) -> None:
+        """Whatever is said of the workers of ``plan`` from now on is ignored."""
+        self._ended.append(plan.workers)
+        for worker in plan.workers:
+            self._silent.pop(worker, None)
 
     def _resolved(self, epoch: int, model: int) -> tuple[ServedPlan, int] | None:
         """The plan and the model that serve requests for ``model`` of ``epoch`` now; None if none does."""
@@ -329,7 +347,7 @@ class Dispatcher:
             return []
         pipeline = checked_index("pipeline", message.pipeline, len(plan.table.pipeline_batch))
         checked_index("stage", message.stage, plan.stages_of(pipeline))
-        messages = self.catch_up(now_us)
+        messages = self.catch_up(now_us) + self._answers(now_us, message.worker)
         self._liveness.heard_of(message.worker)
         flight = self._flights.get(message.batch)
         if flight is not None:
@@ -393,6 +411,7 @@ class Dispatcher:
             return []
         messages = self.catch_up(now_us)
         self._liveness.heard_of(worker)
+        self._silent.pop(worker, None)
         plan.up(now_us, worker, endpoint)
         return messages + self._readiness(plan) + self._decide(plan, now_us)
 
@@ -406,6 +425,7 @@ class Dispatcher:
         if plan is None:
             return []
         messages = self.catch_up(now_us)
+        self._silent.pop(worker, None)
         return messages + self._give_up(now_us, plan, worker, reason)
 
     def _give_up(self, now_us: int, plan: ServedPlan, worker: int, reason: str) -> Messages:
@@ -422,9 +442,11 @@ class Dispatcher:
     def pong(self, now_us: int, message: Pong) -> Messages:
         """A worker that was overdue answers: it is alive, but what it runs may hang."""
         plan = self._plan_of(message.worker)
-        if plan is None or plan.endpoint(message.worker) is None:
+        if plan is None:
             return []
-        messages = self.catch_up(now_us)
+        messages = self.catch_up(now_us) + self._answers(now_us, message.worker)
+        if plan.endpoint(message.worker) is None:
+            return messages
         why = self._liveness.pong(now_us, message, plan.table.latency_us)
         if why is not None:
             return messages + self._replace(now_us, plan, message.worker, why)
@@ -444,13 +466,44 @@ class Dispatcher:
             self._flights.check_at(flight, step.check_us)
             if step.ping:
                 messages.append(ForWorker(worker, step.ping))
-            if step.hung is not None:
-                messages += self._replace(now_us, plan, worker, step.hung)
+            if step.silent is not None:
+                messages += self._suspend(now_us, plan, worker, step.silent)
             elif step.lost is not None:
                 self._lose(now_us, flight)
                 failed = Failed((flight.batch,), -1, step.lost, Again.TOGETHER)
                 messages += [ForGateway(EVERY, failed), *self._decide(plan, now_us)]
+        for worker in [worker for worker, one in self._silent.items() if one.could_run]:
+            silent = self._silent.pop(worker)
+            why = f"{silent.why}, though it had a core"
+            messages.append(ForEngine(WorkerHung(worker, why)))
+            if silent.plan.endpoint(worker) is not None:
+                messages += self._give_up(now_us, silent.plan, worker, f"worker {worker} hangs ({why}).")
         return messages + self._retire()
+
+    def could_run(self, worker: int) -> None:
+        """A silent worker had a core. :meth:`look_after` replaces it, if its answer does not wait to be read."""
+        if worker in self._silent:
+            self._silent[worker].could_run = True
+
+    def _suspend(self, now_us: int, plan: ServedPlan, worker: int, why: str) -> Messages:
+        """Give ``worker`` no work until it answers, if another one can do it. Its host sees whether it hangs, or waits
+        for a core."""
+        endpoint = plan.endpoint(worker)
+        if endpoint is None or worker in self._silent:
+            return []
+        self._silent[worker] = _Silent(plan, endpoint, why)
+        messages: Messages = [ForEngine(WorkerSilent(worker))]
+        if not plan.is_alone(worker):
+            messages += self._give_up(now_us, plan, worker, f"worker {worker} does not answer ({why}).")
+        return messages
+
+    def _answers(self, now_us: int, worker: int) -> Messages:
+        """``worker`` says something. If it was silent, it works again."""
+        silent = self._silent.pop(worker, None)
+        if silent is None or silent.plan.endpoint(worker) is not None:
+            return []
+        silent.plan.up(now_us, worker, silent.endpoint)
+        return [*self._readiness(silent.plan), *self._decide(silent.plan, now_us)]
 
     def _replace(self, now_us: int, plan: ServedPlan, worker: int, why: str) -> Messages:
         if plan.endpoint(worker) is None:

@@ -24,6 +24,7 @@ from penstock.serve.control import (
     Ready,
     Stop,
     Switch,
+    WorkerCouldRun,
     WorkerDown,
     WorkerUp,
 )
@@ -216,6 +217,8 @@ class _Loop:
             self._endpoints[message.worker] = message.endpoint
             self._tell(dispatcher.worker_up(now_us, message.worker, message.endpoint))
             self._metrics.worker_up(message.worker)
+        elif isinstance(message, WorkerCouldRun):
+            dispatcher.could_run(message.worker)
         elif isinstance(message, WorkerDown):
             self._endpoints.pop(message.worker, None)
             self._tell(dispatcher.worker_down(now_us, message.worker, message.reason))

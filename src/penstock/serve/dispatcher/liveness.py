@@ -3,6 +3,10 @@
 A worker that is only slow must be left alone: it answers the ping at once, because a thread of its own does. Two
 kinds of hanging are told apart from that. If the process is stopped, no answer comes. If the executor hangs, the
 answer says since when it runs.
+
+A process that gets no core does not answer either. So a silent worker gets no work and its batches go another way, if
+there is one; but it is replaced only if its host says that it could have answered
+(:mod:`penstock.serve.engine.silent_workers`). If the answer comes after all, it works again.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from penstock.units import US_PER_S
 OVERDUE_US = 20_000
 """How late a batch is when its worker is pinged. A ping is harmless, so this is short."""
 ANSWER_US = 300_000
-"""How long an answer may take: on a busy machine a process may have to wait for a core that long. And how long after
-an answer a worker is pinged again."""
+"""How long an answer may take before the worker's batches go another way. And how long after an answer a worker is
+pinged again."""
 MOST_RUN_TIMES = 20
 """A batch that runs so many times as long as the slowest one of the plan hangs. A device that throttles is 3 to 5
 times slower."""
@@ -31,11 +35,11 @@ LOST_US = 2 * US_PER_S
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What to do about an overdue batch. ``hung`` and ``lost`` say why, for people."""
+    """What to do about an overdue batch. ``silent`` and ``lost`` say why, for people."""
 
     check_us: int
     ping: Ping | None = None
-    hung: str | None = None
+    silent: str | None = None
     lost: str | None = None
 
 
@@ -78,7 +82,7 @@ class Liveness:
         if known.pinged_us < 0:
             return Step(known.answered_us + ANSWER_US)
         if now_us >= known.pinged_us + ANSWER_US:
-            return Step(now_us + ANSWER_US, hung=f"no answer to a ping for {now_us - known.pinged_us} us")
+            return Step(now_us + ANSWER_US, silent=f"no answer to a ping for {now_us - known.pinged_us} us")
         return Step(known.pinged_us + ANSWER_US)
 
     def pong(self, now_us: int, message: Pong, latency_us: I64) -> str | None:

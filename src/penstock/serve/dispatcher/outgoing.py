@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from penstock.serve.control import Drained, WorkerHung
+from penstock.serve.control import Drained, WorkerHung, WorkerSilent
 from penstock.serve.messages import (
     Assign,
     BatchDropped,
@@ -38,7 +38,7 @@ class ForWorker(NamedTuple):
 class ForEngine(NamedTuple):
     """A message for the supervisor."""
 
-    message: WorkerHung | Drained
+    message: WorkerSilent | WorkerHung | Drained
 
 
 Messages = list[ForGateway | ForWorker | ForEngine]

@@ -52,6 +52,14 @@ class ServedPlan:
         """Where ``worker`` listens; None if it is down."""
         return self._endpoints[worker - self._first]
 
+    def is_alone(self, worker: int) -> bool:
+        """Whether no other worker of its pool is up."""
+        pools = self.table.pool_of_worker
+        others = np.flatnonzero(pools == pools[worker - self._first])
+        return not any(
+            self._endpoints[other] is not None for other in others if other != worker - self._first
+        )
+
     def stages_of(self, pipeline: int) -> int:
         """How many stages ``pipeline`` has."""
         stages: int = self._stages[pipeline]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import final
 
 from penstock.errors import BadInputError
-from penstock.plan.autoscale.forecast import LiveForecast
+from penstock.plan.autoscale.forecast import DayBefore, Forecast, LiveForecast
 from penstock.plan.autoscale.ladder_file import Ladder
 from penstock.plan.autoscale.rungs import load_factor
 from penstock.plan.autoscale.scaler import Scaler
@@ -79,7 +79,8 @@ class LiveScaling:
         self._rules = follow.ladder.scaling_rules
         self._rungs = follow.ladder.steps
         self._scaler = Scaler(self._rungs, self._rules, serving)
-        self._forecast = LiveForecast()
+        is_daily = follow.ladder.forecast == "yesterday"
+        self._forecast: Forecast = DayBefore() if is_daily else LiveForecast()
         self._serving = serving
         self._there = dict(self._rungs[serving].devices)
         self._samples: dict[str, float] | None = None

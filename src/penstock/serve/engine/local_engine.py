@@ -12,14 +12,13 @@ up. What waits and what was sent, the gateways say themselves.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import os
 import selectors
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -36,27 +35,28 @@ from penstock.serve.control import (
     GatewayUp,
     PlanAdded,
     Problem,
-    Progress,
     Ready,
     Serving,
     Stop,
     Switch,
     SwitchTo,
+    WorkerCouldRun,
     WorkerDown,
     WorkerHung,
+    WorkerSilent,
     WorkerUp,
 )
-from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.engine.backoff import RestartDelays, Restarts
 from penstock.serve.engine.child import Child
 from penstock.serve.engine.control_socket import ControlSocket
 from penstock.serve.engine.elsewhere import ChildElsewhere, GatewayEnded, GatewaySaid
-from penstock.serve.engine.hang_watch import HangWatch
+from penstock.serve.engine.epochs import Epochs
 from penstock.serve.engine.live_scaling import LiveScaling
 from penstock.serve.engine.process import KnownWorker, Process
 from penstock.serve.engine.replan_on_loss import ReplanOnLoss, used_by
+from penstock.serve.engine.watch.hang_watch import HangWatch
 from penstock.serve.engine.worker_keeper import END_S, Keeper, KeeperReport, WorkerEnded, WorkerKeeper
-from penstock.serve.live_record import note_epoch
-from penstock.serve.spec import ServerSpec, read_spec
+from penstock.serve.spec import ServerSpec
 from penstock.units import NEVER_US, US_PER_S
 
 MakeKeeper = Callable[[selectors.BaseSelector, Callable[[KeeperReport], None], Callable[[str], None]], Keeper]
@@ -107,8 +107,6 @@ class LocalEngine:
         self._standby.is_wanted = standby
         hosts = [host for host in (None, *gateways_on) for _ in range(gateways)]
         self._gateways = [Process("gateway", index, host) for index, host in enumerate(hosts)]
-        self._workers: dict[int, KnownWorker] = {}
-        self._specs: dict[int, ServerSpec] = {}
         self._scaling = scaling
         self._replan = ReplanOnLoss(spec.plan or "PLAN", used_by(spec), folder, replan_after_us, _log.warning)
         if keeper is None:
@@ -117,17 +115,15 @@ class LocalEngine:
             )
         else:
             self._keeper = keeper(self._selector, self._hear_keeper, _log.warning)
-        self._current = spec.epoch
         self._numbers = {role: count() for role in ("dispatcher", "gateway")}
         self._delays = RestartDelays()
         self._early_losses: Counter[str] = Counter()
         self._hang_watch = HangWatch(self._clock.now_us())
-        self._restarts: list[tuple[int, int, Process]] = []
-        self._order = count()
+        self._restarts = Restarts[Process]()
         self._control = ControlSocket(folder, self._selector)
-        self._loading: int | None = None
-        self._drained: set[int] = set()
-        self._know(spec)
+        self._epochs = Epochs(
+            spec, folder, self._dispatcher, self._gateways, self._keeper, self._control, self._note_switch
+        )
 
     def start(self) -> bool:
         """Start every process and wait until all are ready; False if a signal came before.
@@ -138,7 +134,7 @@ class LocalEngine:
             signal.signal(number, self._on_signal)
         for process in (self._dispatcher, *self._gateways):
             self._start(process)
-        self._keeper.add_plan(self._specs[self._current])
+        self._epochs.start_workers()
         while not self._signals and not self._is_up():
             self._turn(NEVER_US)
         self._is_started = self._is_up()
@@ -174,7 +170,7 @@ class LocalEngine:
     def _drain(self) -> None:
         """Tell the gateways to stop and watch the rest meanwhile: what they wait for may need a restart or a retry."""
         self._is_stopping = True
-        drain_us = self._specs[self._current].limits.drain_us
+        drain_us = self._epochs.served.limits.drain_us
         until_us = self._clock.now_us() + drain_us + round(END_S * US_PER_S)
         for gateway in self._gateways:
             gateway.send(Stop())
@@ -183,23 +179,17 @@ class LocalEngine:
                 return
             self._turn(until_us)
 
-    def _know(self, spec: ServerSpec) -> None:
-        self._specs[spec.epoch] = spec
-        for worker in spec.workers:
-            self._workers[worker] = KnownWorker(spec.epoch)
-
     def _is_up(self) -> bool:
         return (
             self._dispatcher.is_up
             and all(gateway.is_serving for gateway in self._gateways)
-            and all(worker.is_up for worker in self._workers.values())
+            and all(worker.is_up for worker in self._epochs.workers.values())
         )
 
     def _turn(self, until_us: int) -> None:
         """Sleep until something happens, and handle it."""
         now_us = self._clock.now_us()
-        restart_us = self._restarts[0][0] if self._restarts else NEVER_US
-        next_us = min(until_us, restart_us, self._keeper.next_us, self._hang_watch.next_us)
+        next_us = min(until_us, self._restarts.next_us, self._keeper.next_us, self._hang_watch.next_us)
         for key, _ in self._selector.select(max(next_us - now_us, 0) / US_PER_S):
             if key.data is None:
                 self._wake_reader.recv(64)
@@ -213,15 +203,16 @@ class LocalEngine:
             else:
                 key.data()  # the keeper's
         self._kill_hung()
-        self._switch_if_loaded()
-        self._end_drained()
+        self._epochs.switch_if_loaded()
+        self._epochs.end_drained()
         self._keeper.turn()
         if self._is_started and not self._is_stopping:
             self._replan.turn(self._clock.now_us(), self._keeper.lost)
             if self._scaling is not None:
                 self._scaling.turn(self._clock.now_us())
-        while self._restarts and self._restarts[0][0] <= self._clock.now_us():
-            self._restart(heapq.heappop(self._restarts)[2])
+        for process in self._restarts.due(self._clock.now_us):
+            if not (self._is_stopping and process.role == "gateway"):
+                self._start(process)
 
     def _hear(self, process: Process, child: Child) -> None:
         messages = child.line.receive()
@@ -247,6 +238,8 @@ class LocalEngine:
             process.is_serving = True
             if self._is_started:
                 _log.info("%s is up again", process.name)
+        elif isinstance(message, WorkerSilent):
+            self._keeper.watch(message.worker)
         elif isinstance(message, WorkerHung):
             self._keeper.replace(message)
         elif isinstance(message, PlanAdded):
@@ -254,7 +247,7 @@ class LocalEngine:
         elif isinstance(message, Switch):
             process.serves = message.epoch
         elif isinstance(message, Drained):
-            self._drained.add(message.epoch)
+            self._epochs.note_drained(message.epoch)
 
     def _hear_keeper(self, report: KeeperReport) -> None:
         """What becomes of a worker, or of a gateway on another host."""
@@ -266,12 +259,14 @@ class LocalEngine:
                     else:
                         self._ended(process, report.reason, is_host_gone=report.is_host_gone)
             return
-        worker = self._workers.get(report.worker)
+        worker = self._epochs.workers.get(report.worker)
         if worker is None:
             return
-        if isinstance(report, WorkerUp):
+        if isinstance(report, WorkerCouldRun):
+            self._dispatcher.send(report)
+        elif isinstance(report, WorkerUp):
             worker.endpoint = report.endpoint
-            if self._is_started and worker.epoch != self._loading:
+            if self._is_started and worker.epoch != self._epochs.loading:
                 _log.info("worker %d is up again", report.worker)
             self._dispatcher.send(report)
         else:
@@ -280,8 +275,8 @@ class LocalEngine:
     def _worker_ended(self, worker: KnownWorker, report: WorkerEnded) -> None:
         name = f"worker {report.worker}"
         worker.endpoint = ""
-        if worker.epoch == self._loading:
-            self._give_up_loading(f"{name} could not start: {report.reason}")
+        if worker.epoch == self._epochs.loading:
+            self._epochs.give_up_loading(f"{name} could not start: {report.reason}")
             return
         self._refuse_early_end(name, report.reason, is_host_gone=report.was_up and report.restart_us < 0)
         self._dispatcher.send(WorkerDown(report.worker, f"{name} died ({report.reason})."))
@@ -317,7 +312,7 @@ class LocalEngine:
         if process is self._dispatcher and isinstance(self._standby.child, Child):
             _log.warning("dispatcher died (%s); the standby takes over", reason)
             self._take_over(self._standby.child)
-            self._later(
+            self._restarts.later(
                 self._standby, now_us + self._delays.next_us((process.role, process.index), was_up_us)
             )
             return
@@ -326,14 +321,14 @@ class LocalEngine:
             self._dispatcher.send(GatewayDown(process.number))
         delay_us = self._delays.next_us((process.role, process.index), was_up_us)
         self._note_end(process.name, reason, delay_us, was_up=bool(was_up_us))
-        self._later(process, now_us + delay_us)
+        self._restarts.later(process, now_us + delay_us)
 
     def _take_over(self, child: Child) -> None:
         """The standby becomes the dispatcher; another one will be started in its place."""
         self._dispatcher.child, self._dispatcher.number = child, self._standby.number
         self._standby.child = None
         self._selector.modify(child.line, selectors.EVENT_READ, self._dispatcher)
-        for message in self._first_words(self._dispatcher):
+        for message in self._epochs.first_words(self._dispatcher):
             self._dispatcher.send(message)
 
     def _kill_hung(self) -> None:
@@ -343,9 +338,6 @@ class LocalEngine:
         for child, silent_us in self._hang_watch.look(self._clock.now_us(), living):
             child.problem = f"it hung: no answer for {silent_us / US_PER_S:.1f} s"
             child.kill()
-
-    def _later(self, process: Process, at_us: int) -> None:
-        heapq.heappush(self._restarts, (at_us, next(self._order), process))
 
     # Another plan
 
@@ -360,119 +352,35 @@ class LocalEngine:
                 line.send(Problem(str(error)))
 
     def _load(self, epoch: int) -> None:
-        """Start the workers of a plan beside those that serve; every process hears of it.
-
-        Raises :class:`PenstockError` if that cannot be now.
-        """
-        if self._loading is not None or self._is_stopping or not self._is_started:
+        """Load the plan of ``epoch``. Raises :class:`PenstockError` if that cannot be now."""
+        if self._epochs.loading is not None or self._is_stopping or not self._is_started:
             raise BadInputError("the server is starting, stopping or loading another plan. Try again later.")
-        if epoch <= max(self._specs):
-            raise BadInputError(f"epoch (={epoch}) must be above {max(self._specs)}: switch once more.")
-        spec = read_spec(self._folder, epoch)
-        if spec.rows is not None:
-            note_epoch(spec, Path(spec.rows))
-        self._know(spec)
-        self._loading = epoch
-        # First the keeper: it brings the spec to the gateways of other hosts.
-        try:
-            self._keeper.add_plan(spec, is_gentle=True)
-        except PenstockError:
-            self._loading = None
-            self._end_plan(epoch)
-            raise
-        for process in (self._dispatcher, *self._gateways):
-            process.send(PlanAdded(epoch))
-        self._tell(f"loading {len(spec.workers)} workers")
+        self._epochs.load(epoch)
 
-    def _switch_if_loaded(self) -> None:
-        """Once all of the new plan is there, routes change at once."""
-        epoch = self._loading
-        if epoch is None or not self._dispatcher.is_up:
-            return
-        loaded = all(worker.is_up for worker in self._workers.values() if worker.epoch == epoch)
-        if loaded and all(epoch in gateway.plans for gateway in self._gateways if gateway.child is not None):
-            self._loading, self._current = None, epoch
-            self._dispatcher.send(Switch(epoch))
-            self._control.tell_all(Switch(epoch))
-            spec = self._specs[epoch]
-            self._replan.served(spec.plan or "PLAN", used_by(spec))
-            if self._scaling is not None:
-                self._scaling.served(spec.plan or "PLAN")
-            self._tell(f"switched to plan {self._specs[epoch].plan or epoch}")
-
-    def _give_up_loading(self, why: str) -> None:
-        """A worker of the new plan does not start: all of it is taken back, and the old plan serves on."""
-        epoch = self._loading
-        assert epoch is not None
-        self._loading = None
-        self._dispatcher.send(Drained(epoch))
-        self._end_plan(epoch)
-        _log.error("the new plan was not loaded, the old one serves on: %s", why)
-        self._control.tell_all(Problem(f"{why} The old plan serves on."))
-
-    def _end_drained(self) -> None:
-        """End the plans that the dispatcher is done with, once every gateway has heard of the switch.
-
-        Until then a gateway may tell clients of the models of the plan before.
-        """
-        gateways = [gateway for gateway in self._gateways if gateway.child is not None]
-        if self._drained and all(gateway.serves >= self._current for gateway in gateways):
-            for epoch in sorted(self._drained):
-                self._end_plan(epoch)
-            self._drained.clear()
-
-    def _end_plan(self, epoch: int) -> None:
-        """Nothing of a plan is on its way any more: its workers end."""
-        if self._specs.pop(epoch, None) is None:
-            return
-        for gateway in self._gateways:
-            gateway.send(Drained(epoch))
-        self._workers = {index: one for index, one in self._workers.items() if one.epoch != epoch}
-        self._keeper.end_plan(epoch)
-        self._control.tell_all(Drained(epoch))
-
-    def _tell(self, text: str) -> None:
-        _log.info(text)
-        self._control.tell_all(Progress(text))
-
-    def _restart(self, process: Process) -> None:
-        """Start ``process`` again."""
-        if not (self._is_stopping and process.role == "gateway"):
-            self._start(process)
+    def _note_switch(self, spec: ServerSpec) -> None:
+        self._replan.served(spec.plan or "PLAN", used_by(spec))
+        if self._scaling is not None:
+            self._scaling.served(spec.plan or "PLAN")
 
     def _start(self, process: Process) -> None:
         elsewhere = None if process.host is None else self._keeper.gateways
         if process.host is not None and not (elsewhere and elsewhere.can_start(process.host)):
-            self._later(process, self._clock.now_us() + ASK_AGAIN_US)
+            self._restarts.later(process, self._clock.now_us() + ASK_AGAIN_US)
             return
         process.number = next(self._numbers[process.role])
         if process.host is not None and elsewhere is not None:
-            elsewhere.start(process.host, process.number, self._current)
+            elsewhere.start(process.host, process.number, self._epochs.current)
             process.child = ChildElsewhere(elsewhere, process.number)
         else:
-            numbers = (process.number,) if process.role == "dispatcher" else (process.number, self._current)
+            numbers = (
+                (process.number,) if process.role == "dispatcher" else (process.number, self._epochs.current)
+            )
             child = Child(process.role, self._folder, *numbers, log_format=self._log_format)
             process.child = child
             self._selector.register(child.line, selectors.EVENT_READ, process)
         if process is not self._standby:
-            for message in self._first_words(process):
+            for message in self._epochs.first_words(process):
                 process.send(message)
-
-    def _first_words(self, process: Process) -> Iterator[ControlMessage]:
-        """What a process must know that has just started."""
-        epochs = sorted(self._specs)
-        if process.role == "gateway":
-            process.plans, process.serves = {self._current}, self._current
-            yield from (PlanAdded(epoch) for epoch in epochs if epoch != self._current)
-        else:
-            yield from (PlanAdded(epoch) for epoch in epochs)
-            yield from (Switch(epoch) for epoch in epochs if epoch <= self._current)
-            for gateway in self._gateways:
-                if gateway.is_up:
-                    yield GatewayUp(gateway.number, gateway.endpoint)
-            for index, worker in self._workers.items():
-                if worker.is_up:
-                    yield WorkerUp(index, worker.endpoint)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1

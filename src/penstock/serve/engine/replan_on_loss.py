@@ -118,7 +118,7 @@ class ReplanOnLoss:
 
 def used_by(spec: ServerSpec) -> frozenset[str]:
     """The real devices and the hosts of a plan, as ``penstock replan --lost`` names them."""
-    devices = {device.in_plan for device in spec.worker_devices if device is not None}
+    devices = {one.in_plan for one in (*spec.worker_devices, *spec.device_needs) if one is not None}
     return frozenset(devices | {lost_option(host) for host in spec.worker_hosts})
 
 

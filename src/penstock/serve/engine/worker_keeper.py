@@ -6,7 +6,6 @@ The local engine has one in its own process; on many hosts, the agent of each ho
 
 from __future__ import annotations
 
-import heapq
 import os
 import selectors
 from collections.abc import Callable, Sequence
@@ -18,11 +17,12 @@ from typing import Protocol, final
 import msgspec
 
 from penstock.clock import Clock
-from penstock.serve.control import Problem, Ready, Stop, WorkerHung, WorkerUp
-from penstock.serve.engine.backoff import RestartDelays
+from penstock.serve.control import Problem, Ready, Stop, WorkerCouldRun, WorkerHung, WorkerUp
+from penstock.serve.engine.backoff import RestartDelays, Restarts
 from penstock.serve.engine.child import Child
-from penstock.serve.engine.device_watch import DeviceWatch
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid, GatewaysElsewhere
+from penstock.serve.engine.silent_workers import SilentWorkers
+from penstock.serve.engine.watch.device_watch import DeviceWatch
 from penstock.serve.spec import ServerSpec
 from penstock.units import NEVER_US, US_PER_S
 
@@ -41,7 +41,7 @@ class WorkerEnded(msgspec.Struct, frozen=True, tag=True):
     restart_us: int
 
 
-WorkerReport = WorkerUp | WorkerEnded
+WorkerReport = WorkerUp | WorkerEnded | WorkerCouldRun
 KeeperReport = WorkerReport | GatewaySaid | GatewayEnded
 
 
@@ -69,6 +69,10 @@ class Keeper(Protocol):
 
     def end_plan(self, epoch: int) -> None:
         """The workers of ``epoch`` have nothing more to do: they end, and are reported no more."""
+        ...
+
+    def watch(self, worker: int) -> None:
+        """``worker`` does not answer: report it (:class:`WorkerCouldRun`) once it has had a core for long enough."""
         ...
 
     def replace(self, message: WorkerHung) -> None:
@@ -120,15 +124,15 @@ class WorkerKeeper:
         self._workers: dict[int, Worker] = {}
         self._generations = count(1)
         self._delays = RestartDelays()
-        self._restarts: list[tuple[int, int, Worker]] = []
+        self._silent = SilentWorkers()
+        self._restarts = Restarts[Worker]()
         self._waiting: list[Worker] = []
-        self._order = count()
 
     @property
     def next_us(self) -> int:
-        """When a worker is to be started again, or devices are to be asked."""
-        restart_us = self._restarts[0][0] if self._restarts else NEVER_US
-        return min(restart_us, min((watch.next_us for watch in self._devices.values()), default=NEVER_US))
+        """When a worker is to be started again, looked at, or devices are to be asked."""
+        watches = (watch.next_us for watch in self._devices.values())
+        return min(self._restarts.next_us, self._silent.next_us, *watches, NEVER_US)
 
     @property
     def lost(self) -> frozenset[str]:
@@ -173,15 +177,23 @@ class WorkerKeeper:
         if not self._devices[epoch].retire():
             self._devices.pop(epoch).close()
 
+    def watch(self, worker: int) -> None:
+        """Look at the threads of its process from time to time."""
+        pid = self.pids.get(worker)
+        if pid is not None:
+            self._silent.watch(self._clock.now_us(), worker, pid)
+
     def replace(self, message: WorkerHung) -> None:
         """Its batches are given up already; a new process takes its place."""
         self._kill(message.worker, f"it hung: {message.why}")
 
     def turn(self) -> None:
-        """End workers whose device is lost, and start again those that are due."""
+        """End workers whose device is lost, look at silent ones, and start again those that are due."""
         self._end_workers_of_lost_devices()
-        while self._restarts and self._restarts[0][0] <= self._clock.now_us():
-            self._restart(heapq.heappop(self._restarts)[2])
+        for index in self._silent.could_run(self._clock.now_us()):
+            self._report(WorkerCouldRun(index))
+        for worker in self._restarts.due(self._clock.now_us):
+            self._restart(worker)
 
     def stop(self) -> None:
         """Tell all, then wait for all."""
@@ -193,8 +205,8 @@ class WorkerKeeper:
             child.reap(END_S)
         for watch in self._devices.values():
             watch.close()
-        self._workers, self._devices, self._specs, self._restarts = {}, {}, {}, []
-        self._waiting = []
+        self._workers, self._devices, self._specs, self._waiting = {}, {}, {}, []
+        self._restarts.clear()
 
     def _hear(self, worker: Worker) -> None:
         child = worker.child
@@ -214,6 +226,7 @@ class WorkerKeeper:
     def _bury(self, worker: Worker, child: Child) -> None:
         """A worker has ended: it is started again later."""
         self._selector.unregister(child.line)
+        self._silent.forget(worker.index)
         reason = child.reap(END_S)
         now_us = self._clock.now_us()
         was_up_us = now_us - worker.up_since_us if worker.up_since_us >= 0 else 0
@@ -223,18 +236,15 @@ class WorkerKeeper:
                 del self._workers[worker.index]
             return
         delay_us = self._delays.next_us(worker.index, was_up_us)
-        self._later(worker, now_us + delay_us)
+        self._restarts.later(worker, now_us + delay_us)
         self._report(WorkerEnded(worker.index, reason, bool(was_up_us), delay_us))
-
-    def _later(self, worker: Worker, at_us: int) -> None:
-        heapq.heappush(self._restarts, (at_us, next(self._order), worker))
 
     def _restart(self, worker: Worker) -> None:
         """Start ``worker`` again, or ask later while its device is lost."""
         if not worker.is_wanted:
             return
         if self._devices[worker.epoch].is_lost(worker.index):
-            self._later(worker, self._clock.now_us() + US_PER_S)
+            self._restarts.later(worker, self._clock.now_us() + US_PER_S)
         else:
             self._start(worker)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from penstock.serve.gateway.ledger import Outputs
 from penstock.serve.gateway.metrics import GatewayMetrics
+from penstock.serve.gateway.waiting import Outputs
 from penstock.serve.protocol.infer import InferRequest
 from penstock.serve.spec import Limits, ModelSpec
 
@@ -60,3 +60,9 @@ def model_index(models: Sequence[ModelSpec]) -> dict[str, dict[str, int]]:
     for index in sorted(range(len(models)), key=lambda index: models[index].version):
         found.setdefault(models[index].public_name, {})[str(models[index].version)] = index
     return found
+
+
+def index_of(asked: ModelSpec, models: Sequence[ModelSpec]) -> int:
+    """The index of the model of another plan that clients know by the same name and version."""
+    names = [(model.public_name, model.version) for model in models]
+    return names.index((asked.public_name, asked.version))

@@ -16,9 +16,10 @@ from typing import final
 import msgspec
 
 from penstock.serve.gateway.admission import checked_samples, shared_value
-from penstock.serve.gateway.backend import model_index
-from penstock.serve.gateway.ledger import RETRY_AFTER_S, Ledger, Outputs, Run, Waiting
+from penstock.serve.gateway.backend import index_of
+from penstock.serve.gateway.ledger import Ledger
 from penstock.serve.gateway.metrics import GatewayMetrics
+from penstock.serve.gateway.waiting import RETRY_AFTER_S, Outputs, Run, Waiting
 from penstock.serve.hosts.host_clock import clock_at
 from penstock.serve.live_record import RowFiles
 from penstock.serve.messages import (
@@ -353,9 +354,7 @@ class Gateway:
             # Waiting in the queue of a later plan or not, the model is that of the request's own epoch.
             epoch, pipeline, batch = (request.epoch, -1, -1) if place is None else place
             spec = self._specs[epoch]
-            model = request.model
-            if epoch != request.epoch:
-                model = model_index(spec.models)[asked.public_name][str(asked.version)]
+            model = request.model if epoch == request.epoch else index_of(asked, spec.models)
             if pipeline >= 0:
                 pipeline -= spec.table["pipeline_offsets"][model]
             finish_us = now_us if request.has_result else -1

@@ -43,7 +43,7 @@ from penstock.serve.protocol.infer import (
     put_in,
 )
 from penstock.serve.protocol.openapi import openapi
-from penstock.serve.protocol.regions import Place
+from penstock.serve.protocol.regions import cuda_regions, no_cuda_regions
 from penstock.serve.protocol.routes import Ask, Route, match
 
 INLINE_JSON_BYTES = 131_072
@@ -113,6 +113,10 @@ class HttpGateway:
             return json_response({})
         if route.ask in (Ask.REGISTER, Ask.UNREGISTER):
             return self._change_regions(body, route)
+        if route.ask is Ask.CUDA_REGISTER:
+            raise no_cuda_regions()
+        if route.ask is Ask.CUDA_UNREGISTER:
+            return json_response({})
         if route.ask is Ask.TRACE and head.method == "POST":
             raise malformed("tracing cannot be switched by this protocol; the server's operator does.")
         if route.ask is Ask.DASHBOARD:
@@ -210,6 +214,8 @@ class HttpGateway:
         if route.ask is Ask.REGIONS:
             known = self._service.known_regions().status(route.region)
             return json_response([msgspec.structs.asdict(one) for one in known])
+        if route.ask is Ask.CUDA_REGIONS:
+            return json_response(cuda_regions(route.region))
         if route.ask is Ask.OPENAPI:
             models = self._service.models
             names = tuple(dict.fromkeys(model.public_name for model in models))
@@ -262,9 +268,7 @@ def _is_infer(head: HttpHead, route: Route | None) -> bool:
     return head.method == "POST" and head.target.partition("?")[0].endswith("/infer")
 
 
-async def _encoded(
-    response: InferResponse, request: InferRequest, put: Callable[[Tensor], Place | None]
-) -> Message:
+async def _encoded(response: InferResponse, request: InferRequest, put: Callable[[Tensor], bool]) -> Message:
     elements = sum(t.array.size for t in response.outputs if not request.wants_binary(t.name))
     if elements > INLINE_ELEMENTS:
         return await asyncio.to_thread(encode_response, response, request.wants_binary, put)

@@ -11,14 +11,14 @@ that moment, so a result that comes after all does not count; its units wait aga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, final
-
-import numpy as np
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
 
 from penstock.errors import BadInputError
 from penstock.record import Outcome
+from penstock.serve.gateway.outputs import assembled, piece_of, places_in
+from penstock.serve.gateway.waiting import MOST_RUNS, RETRY_AFTER_S, Outputs, Place, Run, Waiting
 from penstock.serve.messages import (
     Again,
     Arrive,
@@ -33,102 +33,12 @@ from penstock.serve.messages import (
     owner_of,
 )
 from penstock.serve.protocol.errors import ProtocolError
-from penstock.serve.protocol.infer import Tensor
 from penstock.serve.spec import TensorSpec
 from penstock.serve.transport import Group
 from penstock.units import US_PER_S
 
-Outputs = tuple[Tensor, ...]
-
-MOST_RUNS = 3
-"""A request whose batch was lost so often is answered with the error. It may be what kills the workers: so the last
-time it runs alone."""
-RETRY_AFTER_S = 1
-"""When a client may try again: by then a restarted worker is up."""
 OVERDUE_US = US_PER_S
 """How late a batch of a dispatcher that died may be before its units wait again."""
-
-
-class Place(NamedTuple):
-    """Where a unit is or was last: ``batch`` is -1 while it waits."""
-
-    epoch: int
-    pipeline: int
-    batch: int
-
-
-@dataclass(eq=False, slots=True)
-class Waiting:
-    """An admitted request.
-
-    ``settle`` gets its outputs or an error, once. ``model`` is that of ``epoch``. ``shared`` is the value of its
-    inputs without a batch. ``places``: of each unit, None before its first batch and again when that was lost.
-    ``missing``: units whose outputs are not in ``pieces`` yet, which is by the offset of their first sample.
-    ``losses``: how often batches of it were lost; ``failure``: the last reason; ``is_suspect``: one of them failed, so
-    this request may be to blame; ``left_us``: when its client left, -1 if it is there; ``trace``: its span, if any.
-    ``problem_of`` says why outputs cannot be sent in the form that the client asks for; then they count as an error.
-    ``doubt``: what the client should know of the model's latencies if the request is dropped.
-    """
-
-    model: int
-    inputs: Mapping[str, Tensor]
-    first: int
-    samples: int
-    arrival_us: int
-    deadline_us: int
-    settle: Callable[[Outputs | ProtocolError], None]
-    shared: bytes = b""
-    problem_of: Callable[[Outputs], ProtocolError | None] = lambda outputs: None
-    epoch: int = 0
-    doubt: str = ""
-    places: list[Place | None] = field(init=False)
-    outcome: Outcome | None = None
-    dispatched_us: int = -1
-    compute_us: int = 0
-    losses: int = 0
-    failure: str | None = None
-    is_suspect: bool = False
-    left_us: int = -1
-    trace: Any = None
-    missing: int = field(init=False)
-    pieces: dict[int, list[Tensor]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.places = [None] * self.samples
-        self.missing = self.samples
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the answer is given; units of it may still be on their way."""
-        return self.outcome is not None
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether its client has gone."""
-        return self.left_us >= 0
-
-    @property
-    def has_result(self) -> bool:
-        """Whether the answer was a result, in time or late."""
-        return self.outcome in (Outcome.MET, Outcome.LATE)
-
-    @property
-    def runs_alone(self) -> bool:
-        """Whether its next batch may hold no other request."""
-        return self.is_suspect or self.losses >= MOST_RUNS - 1
-
-    def queued(self) -> list[int]:
-        """The offsets of the units that wait."""
-        return [offset for offset, place in enumerate(self.places) if place is None]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Rows of a batch that are consecutive samples of one request."""
-
-    request: Waiting
-    offset: int
-    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +158,14 @@ class Ledger:
         """
         shipped = self._batches.pop(header.batch, None)
         by_name = {spec.name: spec for spec in specs}
-        places = _places_in(groups)
+        places = places_in(groups)
         row = 0
         for run in shipped.runs if shipped else ():
             request = run.request
             self._forget(request, range(run.offset, run.offset + run.rows))
             group, first = places[row] if row < len(places) else (None, 0)
             row += run.rows
-            piece = None if group is None else _piece(group, first, run.rows, by_name)
+            piece = None if group is None else piece_of(group, first, run.rows, by_name)
             if isinstance(piece, list):
                 request.pieces[run.offset] = piece
             else:
@@ -265,7 +175,7 @@ class Ledger:
             request.missing -= run.rows
             request.compute_us = max(request.compute_us, header.compute_us)
             if request.missing == 0 and not request.is_settled:
-                made = _assembled(request.pieces, by_name)
+                made = assembled(request.pieces, by_name)
                 problem = request.problem_of(made)
                 outcome = Outcome.MET if now_us <= request.deadline_us else Outcome.LATE
                 if problem is not None:
@@ -277,7 +187,12 @@ class Ledger:
         request = self._by_unit.get(message.unit)
         if request is None or message.dispatcher != self._dispatcher:
             return
-        self._forget(request, request.queued())
+        if request.losses:
+            # Some of it may just have been told again. It stays known until the dispatcher has forgotten it.
+            self._forget(request, (message.unit - request.first,))
+            self._cancel_rest(request)
+        else:
+            self._forget(request, request.queued())
         if request.failure is not None:
             text = f"{request.failure} No other route meets the deadline."
             error = ProtocolError(503, text, retry_after_s=RETRY_AFTER_S)
@@ -408,9 +323,13 @@ class Ledger:
                 503, f"{why} It failed {request.losses} times.", retry_after_s=RETRY_AFTER_S
             )
         self._settle(request, Outcome.ERROR, error, now_us)
+        self._cancel_rest(request)
+
+    def _cancel_rest(self, request: Waiting) -> None:
+        """What waits of ``request`` need not run. It is known until the dispatcher has forgotten it: it may just be
+        sending it."""
         waits = any(request.first + offset in self._by_unit for offset in request.queued())
         if waits and self._dispatcher >= 0:
-            # They stay known until the dispatcher has forgotten them: it may just be sending them.
             self.messages.append(Cancel(self._dispatcher, request.first))
 
     def _tell(self, request: Waiting, offsets: Sequence[int], *, alone: bool) -> None:
@@ -454,11 +373,6 @@ class Ledger:
             self._by_unit.pop(request.first + offset, None)
 
 
-def _places_in(groups: Sequence[Group]) -> list[tuple[Group, int]]:
-    """The group of each sample of the batch, and its place there."""
-    return [(group, place) for group in groups for place in range(group.size)]
-
-
 def _ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
     """Consecutive ``offsets``, which ascend, as [start, stop)."""
     ranges: list[tuple[int, int]] = []
@@ -468,40 +382,6 @@ def _ranges(offsets: Sequence[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((offset, offset + 1))
     return ranges
-
-
-def _piece(group: Group, first: int, samples: int, specs: Mapping[str, TensorSpec]) -> list[Tensor] | str:
-    """The outputs of ``samples`` samples of ``group`` from ``first``, or what is wrong with them."""
-    piece = []
-    for tensor in group.tensors:
-        spec = specs.get(tensor.name) or TensorSpec(
-            tensor.name, tensor.datatype, (-1, *tensor.array.shape[1:])
-        )
-        found = tensor.array.shape
-        if found != spec.shape_of(group.size):
-            return (
-                f"output {tensor.name!r} has shape {list(found)} for {group.size} samples, but must have "
-                f"{list(spec.shape_of(group.size))}."
-            )
-        piece.append(Tensor(tensor.name, tensor.datatype, spec.part(tensor.array, first, samples)))
-    return piece
-
-
-def _assembled(pieces: Mapping[int, Sequence[Tensor]], specs: Mapping[str, TensorSpec]) -> Outputs:
-    """The outputs in the order of the request's samples."""
-    ordered = [pieces[offset] for offset in sorted(pieces)]
-    if len(ordered) == 1:
-        return tuple(ordered[0])
-    return tuple(_joined(column, specs.get(column[0].name)) for column in zip(*ordered, strict=True))
-
-
-def _joined(column: Sequence[Tensor], spec: TensorSpec | None) -> Tensor:
-    """The parts of an output; one without a batch is the same in all of them."""
-    first = column[0]
-    axis = 0 if spec is None else spec.axis
-    if axis is None:
-        return first
-    return Tensor(first.name, first.datatype, np.concatenate([tensor.array for tensor in column], axis))
 
 
 def _slo_us(request: Waiting) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 from penstock.record import Outcome
-from penstock.serve.gateway.ledger import Waiting
+from penstock.serve.gateway.waiting import Waiting
 from penstock.serve.observe.catalogue import (
     ANSWERS,
     BATCHES_BY_SIZE,

@@ -16,7 +16,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, final
@@ -25,15 +25,17 @@ import msgspec
 
 import penstock
 from penstock.clock import MonotonicClock
-from penstock.errors import BadInputError, PenstockError
+from penstock.errors import BadInputError, DeviceMismatchError, PenstockError
 from penstock.serve.control import WorkerHung
-from penstock.serve.engine.worker_keeper import WorkerKeeper
+from penstock.serve.devices import WorkerDevice, chosen_devices
+from penstock.serve.engine.worker_keeper import WorkerEnded, WorkerKeeper
 from penstock.serve.hosts.agent_messages import (
     AddPlan,
     AgentNote,
     ClockAsked,
     ClockTold,
     CountersPart,
+    DevicesLost,
     EndAgent,
     EndPlan,
     FilePart,
@@ -45,6 +47,7 @@ from penstock.serve.hosts.agent_messages import (
     SendProbe,
     StartGateway,
     TellGateway,
+    WatchWorker,
     Welcome,
 )
 from penstock.serve.hosts.gateways.at_agent import ROWS, AgentGateways
@@ -90,6 +93,7 @@ class HostAgent:
         self._open: dict[str, BinaryIO] = {}
         self._offset = ClockOffset()
         self._ask_clock_us = 0
+        self._told_lost: frozenset[str] = frozenset()
         self._is_ending = False
         keep_keys(keys, folder)
         write_offset(folder, 0)
@@ -136,7 +140,7 @@ class HostAgent:
         self._line = HostLine(end, self._secret, msgspec.msgpack.Decoder(FromHead), is_head=False)
         self._selector.register(self._line, selectors.EVENT_READ, self._hear)
         self._line.send(Hello(self._host, penstock.__version__, dict(self._files)))
-        self._ask_clock_us = 0
+        self._ask_clock_us, self._told_lost = 0, frozenset()
 
     def _turn(self) -> None:
         now_us = self._clock.now_us()
@@ -151,6 +155,9 @@ class HostAgent:
         line = self._line
         if line is None:
             return
+        if self._keeper.lost != self._told_lost:
+            self._told_lost = self._keeper.lost
+            line.send(DevicesLost(tuple(sorted(self._told_lost))))
         now_us = self._clock.now_us()
         if looked_us - line.heard_us > SILENCE_US:  # what came while others were served waits to be read
             self._lose()
@@ -188,6 +195,8 @@ class HostAgent:
             self._add_plan(message)
         elif isinstance(message, EndPlan):
             self._keeper.end_plan(message.epoch)
+        elif isinstance(message, WatchWorker):
+            self._keeper.watch(message.worker)
         elif isinstance(message, ReplaceWorker):
             self._keeper.replace(WorkerHung(message.worker, message.why))
         elif isinstance(message, ListenForProbe):
@@ -247,6 +256,15 @@ class HostAgent:
         if rows is not None:
             Path(rows).mkdir(exist_ok=True)
         spec = msgspec.structs.replace(spec, stages=here, rows=rows, listen=spec.listen.with_files(listen))
+        if spec.device_needs:
+            try:
+                spec = msgspec.structs.replace(spec, worker_devices=_devices_here(spec, message.workers))
+            except DeviceMismatchError as error:
+                for worker in message.workers:
+                    self._tell(
+                        WorkerEnded(worker, f"host {self._host}: {error}", was_up=False, restart_us=-1)
+                    )
+                return
         write_spec(spec, self._folder)
         self._keeper.add_plan(spec, message.workers, is_gentle=message.is_gentle)
 
@@ -256,6 +274,16 @@ class HostAgent:
 
     def _note(self, text: str) -> None:
         self._tell(AgentNote(text))
+
+
+def _devices_here(spec: ServerSpec, workers: Sequence[int]) -> tuple[WorkerDevice | None, ...]:
+    """The devices of this host for ``workers``, in the place of each worker of ``spec``; None for those elsewhere.
+
+    Raises :class:`DeviceMismatchError` if they do not suffice.
+    """
+    needs = [spec.device_needs[worker - spec.first_worker] for worker in workers]
+    own = dict(zip(workers, chosen_devices(needs), strict=True))
+    return tuple(own.get(worker) for worker in spec.workers)
 
 
 def main() -> None:

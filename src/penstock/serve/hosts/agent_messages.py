@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.serve.control import ControlMessage, WorkerUp
+from penstock.serve.control import ControlMessage, WorkerCouldRun, WorkerUp
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.worker_keeper import WorkerEnded
 
@@ -59,6 +59,12 @@ class EndPlan(msgspec.Struct, frozen=True, tag=True):
     epoch: int
 
 
+class WatchWorker(msgspec.Struct, frozen=True, tag=True):
+    """To an agent: this worker does not answer; say if it could (:class:`~penstock.serve.control.WorkerCouldRun`)."""
+
+    worker: int
+
+
 class ReplaceWorker(msgspec.Struct, frozen=True, tag=True):
     """To an agent: this worker hangs."""
 
@@ -98,6 +104,12 @@ class CountersPart(msgspec.Struct, frozen=True, tag=True):
 
     name: str
     content: bytes
+
+
+class DevicesLost(msgspec.Struct, frozen=True, tag=True):
+    """From an agent: all devices of its host that are lost now, as ``penstock replan --lost`` names them."""
+
+    devices: tuple[str, ...]
 
 
 class EndAgent(msgspec.Struct, frozen=True, tag=True):
@@ -154,7 +166,9 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
 FromAgent = (
     Hello
     | WorkerUp
+    | WorkerCouldRun
     | WorkerEnded
+    | DevicesLost
     | GatewaySaid
     | GatewayEnded
     | RowsPart
@@ -171,6 +185,7 @@ FromHead = (
     | FilePart
     | AddPlan
     | EndPlan
+    | WatchWorker
     | ReplaceWorker
     | StartGateway
     | TellGateway

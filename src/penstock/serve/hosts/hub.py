@@ -1,6 +1,7 @@
-"""The head's side of many hosts: takes in their agents, and supervises all workers of a server through them.
+"""The head's side of many hosts: supervises all workers of a server through the agents of their hosts.
 
-Gateways on hosts are a part of their own, :mod:`penstock.serve.hosts.gateways.at_head`.
+Who lets agents in is :mod:`penstock.serve.hosts.agent_listener`. Gateways on hosts are a part of their own,
+:mod:`penstock.serve.hosts.gateways.at_head`.
 
 A host is *gone* when its line ends or is silent. All of its workers are down at that moment. Its agent is started
 again if it ended; if it still runs, the way to it was cut, and it connects again by itself. In both cases it starts
@@ -10,8 +11,7 @@ afresh.
 from __future__ import annotations
 
 import selectors
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -19,63 +19,62 @@ from typing import final
 
 import msgspec
 
-import penstock
 from penstock.clock import Clock
 from penstock.errors import BadInputError, PenstockError
-from penstock.serve.control import WorkerHung, WorkerUp
+from penstock.serve.control import WorkerCouldRun, WorkerHung, WorkerUp
 from penstock.serve.engine.backoff import RestartDelays
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.engine.replan_on_loss import lost_option
 from penstock.serve.engine.worker_keeper import END_S, KeeperReport, WorkerEnded
+from penstock.serve.hosts.agent_listener import LEAVE_S, AgentLine, AgentListener
 from penstock.serve.hosts.agent_messages import (
-    AddPlan,
     AgentNote,
     ClockAsked,
     ClockTold,
     CountersPart,
+    DevicesLost,
     EndAgent,
     EndPlan,
-    FilePart,
     FromAgent,
     Hello,
     ProbeListening,
     ProbeMeasured,
-    Refused,
     ReplaceWorker,
     RowsPart,
+    WatchWorker,
     Welcome,
 )
 from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways
-from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
+from penstock.serve.hosts.host_line import SILENCE_US, secret_of
 from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
 from penstock.serve.hosts.link_check import HostLink, LinkCheck
-from penstock.serve.listeners import Address
+from penstock.serve.hosts.plan_transfer import plan_messages
 from penstock.serve.spec import ServerSpec
 from penstock.serve.transport.curve import CurveKeys
 from penstock.units import NEVER_US, US_PER_S
 
 WATCH_US = US_PER_S // 4
 """How often silence is looked for, and whether agents have ended."""
-FILE_PART_BYTES = 2**20
 HUNG_US = 30 * US_PER_S
 """An agent that runs, and has not connected again for so long, is killed and started anew."""
-LEAVE_S = 1.0
-
-Line = HostLine[FromAgent]
 
 
 @final
 class Host:
-    """A host over all starts of its agent. ``living``: its workers that were started and not reported down."""
+    """A host over all starts of its agent. ``living``: its workers that were started and not reported down.
+
+    ``lost_devices``: those that its agent says are lost; none if the agent is gone.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.launched: Launched | None = None
         self.launch_at_us = 0
-        self.line: Line | None = None
+        self.line: AgentLine | None = None
         self.up_since_us = -1
         self.gone_since_us = 0
         self.living: set[int] = set()
+        self.lost_devices: frozenset[str] = frozenset()
 
 
 @final
@@ -102,7 +101,6 @@ class AgentHub:
         gateways_on: GatewaysOn | None = None,
         rows: Path | None = None,
     ) -> None:
-        self._secret = secret_of(keys)
         self._port = port
         self._launcher = launcher
         self._clock = clock
@@ -111,7 +109,6 @@ class AgentHub:
         self._note = note
         self._specs: dict[int, ServerSpec] = {}
         self._hosts: dict[str, Host] = {}
-        self._strangers: set[Line] = set()
         self._let_go: dict[str, Launched] = {}  # agents that were told to end because no plan needs them
         self._numbers = count(1)
         self._delays = RestartDelays()
@@ -123,10 +120,11 @@ class AgentHub:
         self.gateways = HeadGateways(
             gateways_on or GatewaysOn(), folder, rows, self._may_work, self._tell, report
         )
-        self._listener = socket.create_server((launcher.head_address, 0), backlog=256)
-        self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self.address = Address(launcher.head_address, self._listener.getsockname()[1])
+        secret = secret_of(keys)
+        self._listener = AgentListener(
+            launcher.head_address, secret, selector, self._hosts.keys(), self._take_in, note
+        )
+        self.address = self._listener.address
 
     @property
     def next_us(self) -> int:
@@ -172,11 +170,19 @@ class AgentHub:
                     self._let_go[name] = host.launched
                 del self._hosts[name]
 
+    def watch(self, worker: int) -> None:
+        """Ask the agent of its host."""
+        self._tell_of(worker, WatchWorker(worker))
+
     def replace(self, message: WorkerHung) -> None:
         """Ask the agent of its host."""
+        self._tell_of(message.worker, ReplaceWorker(message.worker, message.why))
+
+    def _tell_of(self, worker: int, message: msgspec.Struct) -> None:
+        """Tell the agent of the host on which ``worker`` lives."""
         for host in self._hosts.values():
-            if message.worker in host.living and host.line is not None:
-                host.line.send(ReplaceWorker(message.worker, message.why))
+            if worker in host.living and host.line is not None:
+                host.line.send(message)
 
     def turn(self) -> None:
         """Look for silent hosts, start agents that ended, and end those that are not needed.
@@ -189,8 +195,7 @@ class AgentHub:
         if self._next_us:
             self._excuse(now_us - self._next_us)
         self._next_us = now_us + WATCH_US
-        for line in [line for line in self._strangers if now_us - line.heard_us > SILENCE_US]:
-            self._dismiss(line)
+        self._listener.turn(now_us)
         for host in self._hosts.values():
             if host.line is not None and now_us - host.line.heard_us > SILENCE_US:
                 self._lose(host, f"silent for {(now_us - host.line.heard_us) / US_PER_S:.1f} s")
@@ -203,7 +208,7 @@ class AgentHub:
     def _excuse(self, late_us: int) -> None:
         """This process was busy or could not run for ``late_us``: what came meanwhile waits to be read."""
         lines = [host.line for host in self._hosts.values() if host.line is not None]
-        for line in (*lines, *self._strangers):
+        for line in (*lines, *self._listener.strangers):
             line.heard_us += late_us
 
     def stop(self) -> None:
@@ -216,13 +221,10 @@ class AgentHub:
                 self._selector.unregister(host.line)
                 host.line.close(LEAVE_S)
                 host.line = None
-        for line in list(self._strangers):
-            self._dismiss(line)
         until_us = self._clock.now_us() + round(END_S * US_PER_S)
         for launched in (*(host.launched for host in self._hosts.values()), *self._let_go.values()):
             if launched is not None:
                 self._end_launched(launched, until_us)
-        self._selector.unregister(self._listener)
         self._listener.close()
         self._launcher.close()
 
@@ -234,57 +236,9 @@ class AgentHub:
 
     # Agents that come
 
-    def _accept(self) -> None:
-        try:
-            end = self._listener.accept()[0]
-        except OSError:
-            return  # it has gone already
-        end.settimeout(None)
-        line: Line = HostLine(end, self._secret, msgspec.msgpack.Decoder(FromAgent), is_head=True)
-        self._strangers.add(line)
-        self._selector.register(line, selectors.EVENT_READ, partial(self._hear_stranger, line))
-
-    def _dismiss(self, line: Line) -> None:
-        self._strangers.discard(line)
-        self._selector.unregister(line)
-        line.close()
-
-    def _hear_stranger(self, line: Line) -> None:
-        try:
-            messages = line.receive()
-        except BadInputError as error:
-            self._note(f"a connection of a host was refused: {error}")
-            messages = None
-        if messages is None:
-            self._dismiss(line)
-            return
-        for number, message in enumerate(messages):
-            host = self._hosts.get(message.host) if isinstance(message, Hello) else None
-            if isinstance(message, Hello) and message.version != penstock.__version__:
-                self._refuse(
-                    line,
-                    f"it runs penstock {message.version}, and the head {penstock.__version__}. "
-                    f"Run the same release on all hosts.",
-                    message.host,
-                )
-            elif host is None or not isinstance(message, Hello):
-                self._refuse(line, "no plan that is served has such a host.", getattr(message, "host", "?"))
-            else:
-                self._strangers.discard(line)
-                self._selector.modify(line, selectors.EVENT_READ, partial(self._hear, host))
-                self._take_in(host, line, message)
-                for later in messages[number + 1 :]:
-                    self._obey(host, line, later)
-            return
-
-    def _refuse(self, line: Line, why: str, name: str) -> None:
-        self._note(f"host {name} was refused: {why}")
-        line.send(Refused(why))
-        self._strangers.discard(line)
-        self._selector.unregister(line)
-        line.close(LEAVE_S)
-
-    def _take_in(self, host: Host, line: Line, hello: Hello) -> None:
+    def _take_in(self, line: AgentLine, hello: Hello, later: list[FromAgent]) -> None:
+        host = self._hosts[hello.host]
+        self._selector.modify(line, selectors.EVENT_READ, partial(self._hear, host))
         if host.line is not None:
             self._lose(host, "its agent connected anew")
         was_there = host.up_since_us >= 0
@@ -297,6 +251,8 @@ class AgentHub:
             self._start_all(host, hello.files)
         else:
             self._check_links(host.up_since_us)
+        for message in later:
+            self._obey(host, line, message)
 
     def _check_links(self, now_us: int) -> None:
         """Once all hosts are there, measure the links, and then start the workers."""
@@ -329,37 +285,11 @@ class AgentHub:
                 self._start_workers(host, host.line, self._specs[epoch], known)
 
     def _start_workers(
-        self, host: Host, line: Line, spec: ServerSpec, known: dict[str, int], *, is_gentle: bool = False
+        self, host: Host, line: AgentLine, spec: ServerSpec, known: dict[str, int], *, is_gentle: bool = False
     ) -> None:
-        workers = spec.workers_on(host.name)
         has_gateways = host.name in self.gateways.hosts
-        if not workers and not has_gateways:
-            return
-        own = {stage for worker in workers for stage in spec.stages_of(worker)}
-        files: dict[str, Path] = {}
-        stages = []
-        for number, stage in enumerate(spec.stages):
-            name = None
-            if stage.model_file is not None and number in own:
-                path = Path(stage.model_file)
-                name = f"{spec.epoch}/{path.name}"
-                # Weights lie beside a sub-model, under its name and more.
-                files |= {f"{spec.epoch}/{one.name}": one for one in path.parent.glob(f"{path.name}*")}
-            stages.append(msgspec.structs.replace(stage, model_file=name))
-        listen = {field: f"{spec.epoch}/{field}" for field in spec.listen.files} if has_gateways else {}
-        files |= {name: Path(spec.listen.files[field]) for field, name in listen.items()}
-        for name, path in files.items():
-            if known.get(name) != path.stat().st_size:
-                line.send(_parts(name, path))
-        told = msgspec.structs.replace(
-            spec,
-            stages=tuple(stages),
-            journal=None,
-            traces=spec.traces if has_gateways else None,
-            listen=spec.listen.with_files(listen),
-        )
-        line.send(AddPlan(msgspec.msgpack.encode(told), tuple(workers), is_gentle))
-        host.living.update(workers)
+        line.send(*plan_messages(spec, host.name, known, has_gateways=has_gateways, is_gentle=is_gentle))
+        host.living.update(spec.workers_on(host.name))
 
     # Agents that are here
 
@@ -381,7 +311,7 @@ class AgentHub:
                 self._lose(host, str(error))
                 return
 
-    def _obey(self, host: Host, line: Line, message: FromAgent) -> None:
+    def _obey(self, host: Host, line: AgentLine, message: FromAgent) -> None:
         if isinstance(message, ClockAsked):
             line.send(ClockTold(message.agent_us, self._clock.now_us()))
         elif isinstance(message, AgentNote):
@@ -396,9 +326,13 @@ class AgentHub:
             if message.worker in self._of(host):
                 host.living.add(message.worker)
                 self._report(message)
+        elif isinstance(message, WorkerCouldRun) and message.worker in self._of(host):
+            self._report(message)
         elif isinstance(message, WorkerEnded) and message.worker in self._of(host):
             host.living.discard(message.worker)
             self._report(message)
+        elif isinstance(message, DevicesLost):
+            host.lost_devices = frozenset(message.devices)
 
     def _of(self, host: Host) -> set[int]:
         """The workers of ``host`` in all plans. Nobody is believed about those of others."""
@@ -413,7 +347,7 @@ class AgentHub:
         was_up_us = now_us - host.up_since_us
         host.line, host.gone_since_us = None, now_us
         host.launch_at_us = now_us + self._delays.next_us(host.name, was_up_us)
-        workers, host.living = sorted(host.living), set()
+        workers, host.living, host.lost_devices = sorted(host.living), set(), frozenset()
         self._note(f"host {host.name} is gone ({why}); workers {', '.join(map(str, workers))} are down")
         for worker in workers:
             self._report(WorkerEnded(worker, f"host {host.name} is gone: {why}", was_up=True, restart_us=-1))
@@ -421,12 +355,13 @@ class AgentHub:
 
     @property
     def lost(self) -> frozenset[str]:
-        """The hosts that were there and are gone."""
-        return frozenset(
+        """The hosts that were there and are gone, and the devices that others lost."""
+        gone = {
             lost_option(name)
             for name, host in self._hosts.items()
             if host.line is None and host.up_since_us >= 0
-        )
+        }
+        return frozenset(gone).union(*(host.lost_devices for host in self._hosts.values()))
 
     def _bring_back(self, host: Host, now_us: int) -> None:
         ended = None if host.launched is None else host.launched.how_ended()
@@ -453,15 +388,3 @@ class AgentHub:
             if host.up_since_us < 0:
                 raise
             self._note(f"host {host.name} cannot be started again: {error}")
-
-
-def _parts(name: str, path: Path) -> Iterator[FilePart]:
-    """The file at ``path``, read as it is sent."""
-    left = path.stat().st_size
-    with path.open("rb") as file:
-        while True:
-            data = file.read(FILE_PART_BYTES)
-            left -= len(data)
-            yield FilePart(name, data, is_last=left <= 0)
-            if left <= 0 or not data:
-                return

@@ -129,7 +129,11 @@ class RayLauncher:
     def launch(self, order: AgentOrder) -> RayAgent:
         """Ask Ray for the agent; it starts when a node has the resource."""
         name = order.host.rpartition(":")[0]
-        actor = self._actor.options(num_cpus=0, resources={f"{RESOURCE}{name}": 1.0}).remote()
+        # The agent sees all devices of its node and pins its workers itself. Some releases of Ray hide them from an
+        # actor that asks for none.
+        seen = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+        options = {"num_cpus": 0, "resources": {f"{RESOURCE}{name}": 1.0}, "runtime_env": seen}
+        actor = self._actor.options(**options).remote()
         answer = actor.run.remote(order.host, order.head.text, msgspec.json.encode(self._keys))
         return RayAgent(self._ray, actor, answer)
 

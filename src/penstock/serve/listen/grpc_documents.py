@@ -12,6 +12,7 @@ from penstock.serve.gateway.metrics import statistics
 from penstock.serve.listen.service import InferenceService
 from penstock.serve.protocol.documents import model_config, model_metadata, repository_index, server_metadata
 from penstock.serve.protocol.grpc_interface import SERVICE, methods
+from penstock.serve.protocol.regions import cuda_regions, no_cuda_regions
 from penstock.serve.spec import ModelSpec
 
 Answer = Callable[[Any], Awaitable[Any]]
@@ -39,6 +40,9 @@ class GrpcDocuments:
             "SystemSharedMemoryStatus": self._regions,
             "SystemSharedMemoryRegister": self._register,
             "SystemSharedMemoryUnregister": self._unregister,
+            "CudaSharedMemoryStatus": self._cuda_regions,
+            "CudaSharedMemoryRegister": self._cuda_register,
+            "CudaSharedMemoryUnregister": self._cuda_unregister,
         }
 
     def of(self, method: str) -> Answer:
@@ -106,6 +110,16 @@ class GrpcDocuments:
     async def _unregister(self, request: Any) -> Any:
         self._service.known_regions().unregister(request.name)
         return self._made("SystemSharedMemoryUnregister", {})
+
+    async def _cuda_regions(self, request: Any) -> Any:
+        cuda_regions(request.name)
+        return self._made("CudaSharedMemoryStatus", {})
+
+    async def _cuda_register(self, request: Any) -> Any:
+        raise no_cuda_regions()
+
+    async def _cuda_unregister(self, request: Any) -> Any:
+        return self._made("CudaSharedMemoryUnregister", {})
 
     def _model(self, request: Any) -> tuple[ModelSpec, Iterable[str]]:
         """The model of a version, and the versions that there are."""

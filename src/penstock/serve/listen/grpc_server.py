@@ -207,7 +207,8 @@ class GrpcServer:
         request = request.within(call.left_us)
         call.is_queued = True
         outputs, version = await self._service.infer(call.model, request, call.arrival_us, call.version)
-        raw = len(message.raw_input_contents) > 0
+        # Inputs in shared memory have no contents at all; clients that put them there read raw ones.
+        raw = not any(one.HasField("contents") for one in message.inputs)
         put = put_in(regions, request)
         return encode_message(message.model_name, request.id, outputs, raw=raw, version=version, put=put)
 

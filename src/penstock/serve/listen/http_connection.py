@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: it frames requests, and bounds what a client can make the server hold or wait for.
 
-The head goes to llhttp (through httptools), which decides where a request ends. A body of known length is received
+A head goes to :class:`RequestReader`, which decides where a request ends. A body of known length is received
 straight into its own memory, so that no byte of it is copied. Requests of a connection are answered one at a time;
 what a client sends ahead is kept up to the limit of a head, and then not read.
 
@@ -15,11 +15,11 @@ import logging
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, cast, final
 
-import httptools
 import numpy as np
 
 from penstock.serve.listen.http_message import HttpHead, HttpResponse, error_response, response_head
-from penstock.serve.protocol.errors import ProtocolError, malformed
+from penstock.serve.listen.request_reader import RequestReader
+from penstock.serve.protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
     from penstock.serve.listen.http_server import HttpServer
@@ -65,7 +65,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._pending = bytearray()
         self._first_us = 0
         self._body = memoryview(b"")
-        self._chunks = bytearray()
+        self._reader = RequestReader()
         self._at = 0
         self._held = 0
         self._skip = 0
@@ -202,14 +202,14 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _take_head(self, text: bytes) -> None:
         try:
-            head = self._head = self._parsed(text)
+            head = self._head = self._reader.read_head(text, self._first_us, self._peer)
         except ProtocolError as error:
             self._refuse(error)
             return
+        self._keeps_alive = self._reader.keeps_alive and not self._server.is_closing
         try:
             self._route = self._server.begin(head)
             if head.length < 0:
-                self._chunks = bytearray()
                 self._wait(State.CHUNKS, self._limits.body_s)
             elif head.length:
                 self._hold(head.length)
@@ -241,83 +241,25 @@ class HttpConnection(asyncio.BufferedProtocol):
         else:
             self._wait(State.BODY, self._limits.body_s)
 
-    def _parsed(self, text: bytes) -> HttpHead:
-        """The head; llhttp decides on it, and a head that it would end elsewhere than we do is refused."""
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._begun = self._heads = self._ended = 0
-        self._parser = parser = httptools.HttpRequestParser(self)
-        try:
-            parser.feed_data(text)
-        except httptools.HttpParserUpgrade:
-            pass  # HTTP/1.1 goes on: a server may ignore an upgrade
-        except httptools.HttpParserError as error:
-            raise malformed(f"this is not HTTP/1.1: {error or type(error).__name__}.") from None
-        if self._heads and parser.get_http_version() not in ("1.0", "1.1"):
-            raise malformed(f"HTTP/{parser.get_http_version()} is not spoken here: use HTTP/1.1.")
-        headers = self._headers
-        length = -1 if "transfer-encoding" in headers else int(headers.get("content-length", "0") or "0")
-        if (self._begun, self._heads, self._ended) != (1, 1, int(length == 0)) or self._chunks:
-            raise malformed("the headers do not end where their last line does.")
-        if length < 0 and "content-length" in headers:
-            raise malformed("a request has Content-Length or Transfer-Encoding, not both.")
-        self._keeps_alive = self._keeps_alive and length >= 0 and not self._server.is_closing
-        return HttpHead(
-            parser.get_method().decode(),
-            self._url.decode("latin-1"),
-            headers,
-            self._first_us,
-            length,
-            self._peer,
-        )
-
     def _feed_chunks(self, data: memoryview) -> None:
-        before = len(self._chunks)
+        reader = self._reader
+        before = len(reader.chunks)
         problem = None
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            problem = malformed(f"the chunks of the body are wrong: {error}.")
+            reader.feed_chunks(data)
+        except ProtocolError as error:
+            problem = error
         try:
-            if len(self._chunks) > self._server.body_bytes:
+            if len(reader.chunks) > self._server.body_bytes:
                 raise too_large(self._server.body_bytes)
             if problem is not None:
                 raise problem
-            self._hold(len(self._chunks) - before)
+            self._hold(len(reader.chunks) - before)
         except ProtocolError as error:
             self._refuse(error)
         else:
-            if self._ended:
-                self._dispatch(memoryview(self._chunks))
-
-    # -- llhttp's callbacks -------------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        """A request starts."""
-        self._begun += 1
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
-        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
-
-    def on_headers_complete(self) -> None:
-        """The head ends. Later llhttp no longer knows what it said of the connection."""
-        self._heads += 1
-        self._keeps_alive = self._parser.should_keep_alive()
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of a chunked body."""
-        self._chunks += data
-
-    def on_message_complete(self) -> None:
-        """The request ends."""
-        self._ended += 1
+            if reader.has_ended:
+                self._dispatch(memoryview(reader.chunks))
 
     # -- handling and answering ---------------------------------------------------------------------------------------
 
@@ -407,7 +349,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._server.release(self._held)
         self._held = 0
         self._body = memoryview(b"")
-        self._chunks = bytearray()
+        self._reader.release()
         self._answer = None
         self._head = None
         self._route = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import final
 
 from penstock.serve.gateway.backend import Backend, model_index
-from penstock.serve.gateway.ledger import Outputs
+from penstock.serve.gateway.waiting import Outputs
 from penstock.serve.protocol.datatypes import BYTES, RAW_ONLY
 from penstock.serve.protocol.errors import ProtocolError, malformed
 from penstock.serve.protocol.infer import InferRequest

@@ -24,7 +24,7 @@ from penstock.errors import BadInputError, MissingExtraError
 from penstock.record import Outcome
 
 if TYPE_CHECKING:
-    from penstock.serve.gateway.ledger import Waiting
+    from penstock.serve.gateway.waiting import Waiting
     from penstock.serve.messages import BatchHeader
 
 DEFAULT_ENDPOINT = "http://localhost:4318/v1/traces"

@@ -26,7 +26,7 @@ from penstock.serve.protocol.infer import (
     timeout_us,
 )
 from penstock.serve.protocol.raw import Array, array_from_raw, element_count, raw_from_array
-from penstock.serve.protocol.regions import Place, Regions, placed_parameters, refuse_large, wanted_place
+from penstock.serve.protocol.regions import Place, Regions, refuse_large, wanted_place
 
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -99,19 +99,19 @@ def encode_message(
     *,
     raw: bool,
     version: str = "1",
-    put: Callable[[Tensor], Place | None] = lambda tensor: None,
+    put: Callable[[Tensor], bool] = lambda tensor: False,
 ) -> Any:
-    """The ``ModelInferResponse`` with ``outputs``, raw or typed. ``put`` may write one to shared memory instead."""
+    """The ``ModelInferResponse`` with ``outputs``, raw or typed. ``put`` may write one to shared memory instead.
+
+    Such an output has empty raw contents, for clients count outputs by them.
+    """
     response = _Response(model_name=model, model_version=version, id=request_id)
-    is_raw = raw or any(tensor.datatype in RAW_ONLY for tensor in outputs)
-    for tensor in outputs:
+    are_placed = [put(tensor) for tensor in outputs]
+    is_raw = raw or any(are_placed) or any(tensor.datatype in RAW_ONLY for tensor in outputs)
+    for tensor, is_placed in zip(outputs, are_placed, strict=True):
         entry = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
-        place = put(tensor)
-        if place is not None:
-            for name, value in placed_parameters(place).items():
-                setattr(
-                    entry.parameters[name], f"{'string' if isinstance(value, str) else 'int64'}_param", value
-                )
+        if is_placed:
+            response.raw_output_contents.append(b"")
         elif is_raw:
             response.raw_output_contents.append(bytes(raw_from_array(tensor.datatype, tensor.array)))
         else:

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock.serve.protocol.errors import ProtocolError, malformed
-from penstock.serve.protocol.jsondata import array_from_json, json_problem, json_text
+from penstock.serve.protocol.jsondata import array_from_json, json_problem, json_text, no_number
 from penstock.serve.protocol.raw import Array, array_from_raw, raw_from_array
-from penstock.serve.protocol.regions import Place, Regions, placed_parameters, refuse_large, wanted_place
+from penstock.serve.protocol.regions import Place, Regions, refuse_large, wanted_place
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -213,11 +213,11 @@ def decode_response(body: bytes | memoryview, header_length: int | None = None) 
 def encode_response(
     response: InferResponse,
     wants_binary: Callable[[str], bool],
-    put: Callable[[Tensor], Place | None] = lambda tensor: None,
+    put: Callable[[Tensor], bool] = lambda tensor: False,
 ) -> Message:
     """The message for ``response``; each output raw or as JSON, as ``wants_binary(name)`` says.
 
-    ``put`` may write an output to shared memory: then the message only says where it is.
+    ``put`` may write an output to shared memory: then the message has its shape alone.
     """
     headers, raw = _write_tensors(response.outputs, wants_binary, put)
     return _message(_ResponseHeader(response.model, headers, response.version, response.id), raw)
@@ -230,23 +230,23 @@ def _decode_header(
     view = memoryview(body)
     if header_length is not None and not 0 <= header_length <= len(view):
         raise malformed(f"{HEADER_LENGTH} (={header_length}) must be 0 to the body's {len(view)} bytes.")
+    text = view if header_length is None else view[:header_length]
     try:
-        header = decode(body if header_length is None else view[:header_length])
+        header = decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise malformed(f"the JSON of the message is wrong: {error}.") from None
+        raise malformed(f"the JSON of the message is wrong: {error}.{no_number(bytes(text))}") from None
     return header, None if header_length is None else view[header_length:]
 
 
-def put_in(regions: Regions | None, request: InferRequest) -> Callable[[Tensor], Place | None]:
-    """What writes an output to shared memory if ``request`` wants it there; returns what it wrote."""
+def put_in(regions: Regions | None, request: InferRequest) -> Callable[[Tensor], bool]:
+    """What writes an output to shared memory if ``request`` wants it there; returns whether it did."""
 
-    def put(tensor: Tensor) -> Place | None:
+    def put(tensor: Tensor) -> bool:
         place = request.place_of(tensor.name)
         if place is None or regions is None:
-            return None
-        data = raw_from_array(tensor.datatype, tensor.array)
-        regions.write(place, data)
-        return place._replace(size=len(data))
+            return False
+        regions.write(place, raw_from_array(tensor.datatype, tensor.array))
+        return True
 
     return put
 
@@ -311,15 +311,14 @@ def _raw_size(
 def _write_tensors(
     tensors: Sequence[Tensor],
     wants_binary: Callable[[str], bool],
-    put: Callable[[Tensor], Place | None] = lambda tensor: None,
+    put: Callable[[Tensor], bool] = lambda tensor: False,
 ) -> tuple[list[_TensorHeader], list[bytes | memoryview]]:
     headers = []
     raw: list[bytes | memoryview] = []
     for tensor in tensors:
         header = _TensorHeader(tensor.name, list(tensor.array.shape), tensor.datatype)
-        place = put(tensor)
-        if place is not None:
-            header.parameters = _raw_parameters(placed_parameters(place))
+        if put(tensor):
+            pass  # parameters of an output are those of raw data: some clients take no others
         elif wants_binary(tensor.name):
             data = raw_from_array(tensor.datatype, tensor.array)
             header.parameters = _raw_parameters({"binary_data_size": len(data)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
@@ -108,3 +109,10 @@ def _decoder(element: type, depth: int) -> msgspec.json.Decoder[Any]:
     for _ in range(depth):
         nested = list[nested]
     return msgspec.json.Decoder(nested)
+
+
+def no_number(text: bytes) -> str:
+    """What to say of JSON with numbers that JSON does not have; some clients write them."""
+    if re.search(rb"[\[,:]\s*-?(NaN|Infinity)\b", text) is None:
+        return ""
+    return " JSON has no NaN and no Infinity: send the tensor as raw data (binary_data_size)."

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Never, final
 
 import msgspec
 
@@ -184,13 +184,22 @@ def _place_of(tensor: str, parameters: Mapping[str, Any]) -> Place | None:
     return Place(region, _whole(parameters.get("shared_memory_offset", 0), "shared_memory_offset"), size)
 
 
-def placed_parameters(place: Place) -> dict[str, str | int]:
-    """What an answer says of an output in shared memory."""
-    return {
-        "shared_memory_region": place.region,
-        "shared_memory_byte_size": place.size,
-        "shared_memory_offset": place.offset,
-    }
+def cuda_regions(name: str = "") -> list[Never]:
+    """Regions of CUDA shared memory: there are none. :class:`ProtocolError` for one by its name.
+
+    Clients that use system shared memory forget all regions of both kinds when they start, so those calls must work.
+    """
+    if name:
+        raise malformed(f"no CUDA region {name!r:.100} is registered here.")
+    return []
+
+
+def no_cuda_regions() -> ProtocolError:
+    """Why a region of CUDA shared memory is not registered."""
+    return malformed(
+        "CUDA shared memory is not supported: send tensors as raw data, or use system shared memory "
+        "(penstock serve --system-shared-memory)."
+    )
 
 
 def wanted_place(tensor: str, parameters: Mapping[str, Any], regions: Regions | None) -> Place | None:

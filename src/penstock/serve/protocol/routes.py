@@ -34,11 +34,14 @@ class Ask(Enum):
     REGIONS = "regions of shared memory"
     REGISTER = "registering a region of shared memory"
     UNREGISTER = "forgetting regions of shared memory"
+    CUDA_REGIONS = "regions of CUDA shared memory"
+    CUDA_REGISTER = "registering a region of CUDA shared memory"
+    CUDA_UNREGISTER = "forgetting regions of CUDA shared memory"
 
     @property
     def verbs(self) -> tuple[str, ...]:
         """The methods that it takes. ``HEAD`` goes with ``GET``."""
-        if self in (Ask.INFER, Ask.INDEX, Ask.LOAD, Ask.UNLOAD, Ask.REGISTER, Ask.UNREGISTER):
+        if self in _POSTED:
             return ("POST",)
         return ("GET", "HEAD", "POST") if self is Ask.TRACE else ("GET", "HEAD")
 
@@ -46,6 +49,14 @@ class Ask(Enum):
     def is_open(self) -> bool:
         """Whether it tells nothing of the models or the load, so that it needs no token: probes, and an empty page."""
         return self in (Ask.LIVE, Ask.READY, Ask.DASHBOARD)
+
+
+_POSTED = frozenset(
+    (
+        *(Ask.INFER, Ask.INDEX, Ask.LOAD, Ask.UNLOAD),
+        *(Ask.REGISTER, Ask.UNREGISTER, Ask.CUDA_REGISTER, Ask.CUDA_UNREGISTER),
+    )
+)
 
 
 class Route(NamedTuple):
@@ -69,6 +80,8 @@ _SERVER_PATHS = {
     ("v2", "trace", "setting"): Ask.TRACE,
     ("v2", "systemsharedmemory", "status"): Ask.REGIONS,
     ("v2", "systemsharedmemory", "unregister"): Ask.UNREGISTER,
+    ("v2", "cudasharedmemory", "status"): Ask.CUDA_REGIONS,
+    ("v2", "cudasharedmemory", "unregister"): Ask.CUDA_UNREGISTER,
     ("metrics",): Ask.METRICS,
     ("openapi.json",): Ask.OPENAPI,
 }
@@ -83,7 +96,14 @@ _MODEL_PATHS = {
 
 
 _REPOSITORY_PATHS = {"load": Ask.LOAD, "unload": Ask.UNLOAD}
-_REGION_PATHS = {"status": Ask.REGIONS, "register": Ask.REGISTER, "unregister": Ask.UNREGISTER}
+_REGION_PATHS = {
+    "systemsharedmemory": {"status": Ask.REGIONS, "register": Ask.REGISTER, "unregister": Ask.UNREGISTER},
+    "cudasharedmemory": {
+        "status": Ask.CUDA_REGIONS,
+        "register": Ask.CUDA_REGISTER,
+        "unregister": Ask.CUDA_UNREGISTER,
+    },
+}
 
 
 def match(verb: str, target: str) -> Route:
@@ -125,6 +145,8 @@ def _match_path(parts: tuple[str, ...], path: str) -> Route:
             return Route(_MODEL_PATHS[tuple(rest)], model, version)
     if parts[:3] == ("v2", "repository", "models") and len(parts) == 5 and parts[4] in _REPOSITORY_PATHS:
         return Route(_REPOSITORY_PATHS[parts[4]], parts[3])
-    if parts[:3] == ("v2", "systemsharedmemory", "region") and len(parts) == 5 and parts[4] in _REGION_PATHS:
-        return Route(_REGION_PATHS[parts[4]], region=parts[3])
+    if len(parts) == 5 and parts[0] == "v2" and parts[2] == "region":
+        ask = _REGION_PATHS.get(parts[1], {}).get(parts[4])
+        if ask is not None:
+            return Route(ask, region=parts[3])
     raise ProtocolError(404, f"no such path: {path[:200]}")

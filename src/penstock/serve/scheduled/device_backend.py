@@ -16,8 +16,8 @@ from typing import final
 from penstock.clock import MonotonicClock
 from penstock.record import Outcome
 from penstock.serve.gateway.admission import checked_samples
-from penstock.serve.gateway.ledger import Outputs, Waiting
 from penstock.serve.gateway.metrics import GatewayMetrics
+from penstock.serve.gateway.waiting import Outputs, Waiting
 from penstock.serve.observe.catalogue import CLIENT_GONE
 from penstock.serve.protocol.errors import ProtocolError, malformed
 from penstock.serve.protocol.infer import InferRequest, Tensor

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from penstock.arrays import I64
 from penstock.schedule.kernel import ZERO, inner, kernel
-from penstock.schedule.mechanism.in_flight_kernels import complete, has_room
+from penstock.schedule.mechanism.in_flight import complete
+from penstock.schedule.mechanism.in_flight_kernels import has_room
 from penstock.schedule.mechanism.queue_kernels import is_full, push
 from penstock.schedule.rules.decide_kernels import act
 from penstock.schedule.rules.reservation_kernels import DISPATCH, DROP
 from penstock.schedule.state.arrays import PolicyState
+from penstock.simulate.routed.execution import execute
 from penstock.simulate.routed.heap import heap_drop_first, heap_push
-from penstock.simulate.world import BatchLog, RequestLog, World, execute
+from penstock.simulate.world import BatchLog, RequestLog, World
 from penstock.units import NEVER_US
 
 DONE, LOG_FULL, QUEUE_FULL, FLIGHTS_FULL, HEAP_FULL = 0, 1, 2, 3, 4

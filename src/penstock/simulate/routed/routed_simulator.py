@@ -9,10 +9,10 @@ import numpy as np
 from penstock.arrays import I64
 from penstock.errors import BadInputError
 from penstock.record import Record
-from penstock.schedule.checks import checked_column, checked_table
+from penstock.schedule.checks import checked_column
+from penstock.schedule.facts import make_facts, make_state
 from penstock.schedule.mechanism.in_flight_kernels import has_room
 from penstock.schedule.mechanism.pool_tournament import build
-from penstock.schedule.routed_policy import make_facts, make_state
 from penstock.schedule.rule_numbers import DEFAULT_POLICY, RULES
 from penstock.schedule.state.arrays import grow_flights, grow_queues, make_reservations
 from penstock.schedule.table import DispatchTable
@@ -58,7 +58,7 @@ def simulate(
     """
     if policy not in POLICIES:
         raise BadInputError(f"policy {policy!r} is unknown. Use one of: {', '.join(POLICIES)}.")
-    table = checked_table(table)
+    # This checks the table too.
     facts = make_facts(
         table, dispatch_us=dispatch_us, overhead_us=overhead_us, max_queue_delay_us=max_queue_delay_us
     )

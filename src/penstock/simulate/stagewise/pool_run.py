@@ -11,7 +11,7 @@ from penstock.record import Outcome
 from penstock.schedule.rules.reactive import ReactiveFacts
 from penstock.schedule.state.arrays import grow_queues, make_links, make_queues
 from penstock.schedule.table import DispatchTable
-from penstock.simulate.logs import grow_batch_log
+from penstock.simulate.logs import doubled, grow_batch_log
 from penstock.simulate.stagewise import pool_loop
 from penstock.simulate.stagewise.pool_state import PoolState, PoolWorld, Slots, TransferLog
 from penstock.simulate.world import BatchLog, RequestLog
@@ -74,8 +74,10 @@ class PoolRun:
     def _grow(self, status: int) -> None:
         if status == pool_loop.LOG_FULL:
             self.log = grow_batch_log(self.log, self.rng)
-            more = _make_transfers(len(self.transfers.uplink))
-            self.transfers = TransferLog(*map(np.concatenate, zip(self.transfers, more, strict=True)))
+            rows = len(self.transfers.uplink)
+            self.transfers = TransferLog(*map(doubled, self.transfers))
+            for column in self.transfers:
+                column[rows:] = -1
         elif status == pool_loop.QUEUE_FULL:
             self.state = self.state._replace(queues=grow_queues(self.state.queues))
         else:
@@ -109,9 +111,9 @@ def pool_world(
         site_workers=np.bincount(worker_site, minlength=int(site_offsets[-1])),
         downlink=downlink,
         worker_site=worker_site,
-        uplink=uplink,
+        uplink=np.ascontiguousarray(uplink),
         pipeline_of=np.repeat(np.arange(len(table.pipeline_batch)), np.diff(table.stage_offsets)),
-        transfer_us=table.transfer_us,
+        transfer_us=np.ascontiguousarray(table.transfer_us),
         sigma=np.zeros(table.latency_us.shape) if sigma is None else sigma,
         dispatch_us=dispatch_us,
         overhead_us=overhead_us,

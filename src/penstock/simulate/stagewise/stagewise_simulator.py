@@ -13,7 +13,6 @@ import numpy as np
 from penstock.arrays import I64
 from penstock.errors import BadInputError
 from penstock.record import Record
-from penstock.schedule.checks import checked_table
 from penstock.schedule.rules.reactive import make_reactive_facts
 from penstock.schedule.table import DispatchTable
 from penstock.simulate.logs import make_batch_log, make_record, make_request_log, rows_to_begin_with
@@ -67,7 +66,7 @@ def run_stagewise(
     """The record of :func:`simulate_stagewise`, and the run with what the record does not hold: the transfers."""
     if policy not in POLICIES:
         raise BadInputError(f"policy {policy!r} is unknown here. Use one of: {', '.join(POLICIES)}.")
-    table = checked_table(table)
+    # This checks the table too.
     facts = make_reactive_facts(table, dispatch_us=dispatch_us, overhead_us=overhead_us)
     requests = make_request_log(table, arrivals, model_names)
     sigma = noise_sigma(table, noise=noise)
@@ -83,7 +82,8 @@ def run_stagewise(
         overhead_us=overhead_us,
     )
     rng = noise_source(seed) if sigma.any() else None
-    log = make_batch_log(rows_to_begin_with(table, arrivals), int(np.diff(table.stage_offsets).max()), rng)
+    rows = rows_to_begin_with(table, arrivals, by_stage=True)
+    log = make_batch_log(rows, int(np.diff(table.stage_offsets).max()), rng)
     run = PoolRun(facts, world, log, recorded=True, rng=rng)
     run.add(requests, last=True)
     return run, make_record(table, model_names, requests, run.log, run.n_batches)

@@ -27,7 +27,7 @@ def check_memory(
         stage = pipelines[w.pipeline].stages[w.stage]
         blocks = profiles[w.model].blocks[stage.blocks[0] : stage.blocks[1]]
         total += weight_bytes(profiles[w.model], *stage.blocks)
-        total += stage.batch * max((block.peak_activation_bytes for block in blocks), default=0)
+        total += stage.piece * max((block.peak_activation_bytes for block in blocks), default=0)
         total += _workspace_bytes(profiles[w.model], stage)
     if total > memory_gb * 1e9:
         names = ", ".join(str(w.worker) for w in workers)
@@ -49,7 +49,7 @@ def check_pools(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]:
         total = sum(weight_bytes(profiles[name], i, j) for name, i, j in pieces)
         total += max(
             (
-                stage.batch * block.peak_activation_bytes
+                stage.piece * block.peak_activation_bytes
                 for name, stage in held
                 for block in profiles[name].blocks[slice(*stage.blocks)]
             ),

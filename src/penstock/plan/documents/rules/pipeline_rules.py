@@ -36,9 +36,10 @@ def check_pipeline(
         gather_us = scenario.planner.batch_build_factor * 1e6 * (batch - 1) / estimate
     latency_us = gather_us
     for s, stage in enumerate(pipeline.stages):
-        inference_us = _inference_us(stage, profile)
+        inference_us = _inference_us(stage, stage.piece, profile)
         latency_us += inference_us + batch * samples[s]
-        yield from _check_stage(f"{where}, stage {s}", stage, inference_us, samples, s, scenario)
+        work_us = _work_us(stage, profile)
+        yield from _check_stage(f"{where}, stage {s}", stage, inference_us, work_us, samples, s, scenario)
     if latency_us > limit_us + LATENCY_TOLERANCE_US:
         yield (
             f"{where}: takes {latency_us:.1f} us (inference, transfer, gathering), the SLO less its margin "
@@ -73,18 +74,35 @@ def _check_shape(where: str, pipeline: PipelinePlan, scenario: Scenario, profile
             yield f"{where}, stage {s}: share {stage.share}, {stage.device_class} allows {spec.max_share}"
         elif table is None:
             yield f"{where}, stage {s}: the profile has no {stage.device_class} at share {stage.share}"
-        elif stage.batch > table.max_batch:
-            yield f"{where}, stage {s}: batch {stage.batch}, the profile ends at {table.max_batch}"
+        elif stage.piece > table.max_batch:
+            what = "batch" if stage.pieces == 1 else f"pieces of {stage.batch} requests, the largest of"
+            yield f"{where}, stage {s}: {what} {stage.piece}, the profile ends at {table.max_batch}"
         if stage.batch != pipeline.stages[0].batch:
             yield f"{where}, stage {s}: batch {stage.batch}, the first stage has {pipeline.stages[0].batch}"
+        yield from _check_pieces(f"{where}, stage {s}", stage, scenario)
     if end != len(profile.blocks):
         yield f"{where}: ends at block {end}, the model has {len(profile.blocks)} blocks"
+
+
+def _check_pieces(where: str, stage: StagePlan, scenario: Scenario) -> Iterator[str]:
+    """Every piece has a request and a worker, and there are no more pieces than its largest one makes necessary."""
+    most = scenario.planner.split_stages
+    needed = -(-stage.batch // stage.piece)
+    if stage.pieces > most:
+        yield f"{where}: {stage.pieces} pieces, the scenario allows {most} (planner.split_stages)"
+    if stage.pieces != needed:
+        yield (
+            f"{where}: {stage.pieces} pieces of a batch of {stage.batch}, but {needed} of at most {stage.piece} hold it"
+        )
+    if stage.workers < stage.pieces:
+        yield f"{where}: {stage.workers} workers for {stage.pieces} pieces, each piece needs a worker of its own"
 
 
 def _check_stage(
     where: str,
     stage: StagePlan,
     inference_us: int,
+    work_us: int,
     samples: Sequence[float],
     s: int,
     scenario: Scenario,
@@ -94,7 +112,7 @@ def _check_stage(
     moving_us = math.ceil(stage.batch * samples[s] - 1e-6)
     if stage.transfer_us != moving_us:
         yield f"{where}: transfer_us {stage.transfer_us}, the profile and bandwidth say {moving_us}"
-    worker_rps = stage.batch * 1e6 / inference_us
+    worker_rps = stage.batch * 1e6 / work_us
     spec = scenario.cluster.device_classes[stage.device_class]
     neighbours = max(min(spec.per_host, spec.count), 1) * stage.share
     for sample_us in (samples[s], samples[s - 1] if s else 0.0):
@@ -105,10 +123,18 @@ def _check_stage(
         yield f"{where}: rate_rps {stage.rate_rps}, {stage.workers} workers sustain {true}"
 
 
-def _inference_us(stage: StagePlan, profile: Profile) -> int:
+def _inference_us(stage: StagePlan, size: int, profile: Profile) -> int:
+    """Time of ``size`` requests that run together."""
     table = profile.tables[stage.device_class, stage.share]
-    total = sum(int(table.latency_us[block, stage.batch - 1]) for block in range(*stage.blocks))
+    total = sum(int(table.latency_us[block, size - 1]) for block in range(*stage.blocks))
     return max(total, 1)
+
+
+def _work_us(stage: StagePlan, profile: Profile) -> int:
+    """Time of all pieces of a batch together, which differ by at most one request."""
+    smaller, larger = divmod(stage.batch, stage.pieces)
+    sizes = [smaller + 1] * larger + [smaller] * (stage.pieces - larger)
+    return sum(_inference_us(stage, size, profile) for size in sizes)
 
 
 def _sample_us(stages: Sequence[StagePlan], s: int, scenario: Scenario, profile: Profile) -> float:

@@ -22,7 +22,7 @@ from penstock.errors import BadInputError
 from penstock.serve.control import Alive, HeadLost, Problem, Stop
 from penstock.serve.engine.child import Child
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
-from penstock.serve.engine.hang_watch import HangWatch
+from penstock.serve.engine.watch.hang_watch import HangWatch
 from penstock.serve.engine.worker_keeper import END_S
 from penstock.serve.hosts.agent_messages import AgentNote, CountersPart, StartGateway, TellGateway
 from penstock.serve.hosts.gateways.counter_copies import CountersOut, gateway_of, keep_counters

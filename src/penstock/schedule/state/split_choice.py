@@ -1,0 +1,51 @@
+"""One name for two kernels: the one for whole batches, and the one for fleets with split stages.
+
+The type of the state says which (``Facts.split``), so the choice is made when a caller is compiled: a caller gets
+machine code of its own for each kind of fleet, and that of fleets without split stages is as if there were no others.
+A caller is compiled for split stages when it is first called with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any
+
+from numba import config, types
+from numba.extending import overload
+
+from penstock.schedule.kernel import INNER_OPTIONS, RARE_OPTIONS
+from penstock.schedule.state.arrays import Facts, PolicyState, SplitStages
+
+_FACTS, _SPLIT = PolicyState._fields.index("facts"), Facts._fields.index("split")
+
+
+def by_stages(whole: Callable[..., Any], split: Callable[..., Any]) -> Any:
+    """A function of kernels: ``split`` if its first argument, facts or a state, has split stages, else ``whole``.
+
+    Both take the same arguments. ``whole`` is put into its callers. ``split`` is a function of its own: it is long, and
+    would be compiled as often as it is called. Of no type that mypy knows, as kernels.
+    """
+
+    def chosen(*arguments: Any) -> Any:
+        facts = getattr(arguments[0], "facts", arguments[0])
+        return (split if isinstance(facts.split, SplitStages) else whole)(*arguments)
+
+    # Whoever names the choice depends on both modules (penstock.kernels.stamp): that of ``split`` imports the other.
+    update_wrapper(chosen, split)
+    if not config.DISABLE_JIT:
+
+        def choose_whole(first: types.Type, *_: types.Type) -> Callable[..., Any] | None:
+            return None if _has_split_stages(first) else whole
+
+        def choose_split(first: types.Type, *_: types.Type) -> Callable[..., Any] | None:
+            return split if _has_split_stages(first) else None
+
+        overload(chosen, jit_options=INNER_OPTIONS, strict=False)(choose_whole)
+        overload(chosen, jit_options=RARE_OPTIONS, strict=False)(choose_split)
+    return chosen
+
+
+def _has_split_stages(kind: Any) -> bool:
+    facts = kind.types[_FACTS] if kind.instance_class is PolicyState else kind
+    return facts.types[_SPLIT].instance_class is SplitStages
