@@ -164,6 +164,11 @@ def test_another_release_is_refused_on_both_sides(head):
     )
     assert f"host gpu:0 was refused: {said}" in head.notes
     line.close()
+    head.hub.hosts[HOSTS[0]].launched = types.SimpleNamespace(how_ended=lambda: "exit status 2")
+    head.until(lambda: head.reports)
+    (report,) = head.reports
+    assert (report.worker, report.is_bad_input) == (0, True)
+    assert report.reason == f"the agent of host gpu:0 could not start: {said}"
 
 
 def test_a_host_that_no_plan_has_is_refused(head):

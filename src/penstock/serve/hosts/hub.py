@@ -60,7 +60,10 @@ HUNG_US = 30 * US_PER_S
 
 @final
 class Host:
-    """A host over all starts of its agent. ``living``: its workers that were started and not reported down."""
+    """A host over all starts of its agent. ``living``: its workers that were started and not reported down.
+
+    ``refused``: why its agent was not let in.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,6 +73,7 @@ class Host:
         self.up_since_us = -1
         self.gone_since_us = 0
         self.living: set[int] = set()
+        self.refused: str | None = None
 
 
 @final
@@ -117,7 +121,7 @@ class AgentHub:
         )
         secret = secret_of(keys)
         self._listener = AgentListener(
-            launcher.head_address, secret, selector, self._hosts.keys(), self._take_in, note
+            launcher.head_address, secret, selector, self._hosts.keys(), self._take_in, self._refused, note
         )
         self.address = self._listener.address
 
@@ -231,13 +235,17 @@ class AgentHub:
 
     # Agents that come
 
+    def _refused(self, name: str, why: str) -> None:
+        if name in self._hosts:
+            self._hosts[name].refused = why
+
     def _take_in(self, line: AgentLine, hello: Hello, later: list[FromAgent]) -> None:
         host = self._hosts[hello.host]
         self._selector.modify(line, selectors.EVENT_READ, partial(self._hear, host))
         if host.line is not None:
             self._lose(host, "its agent connected anew")
         was_there = host.up_since_us >= 0
-        host.line, host.up_since_us = line, self._clock.now_us()
+        host.line, host.up_since_us, host.refused = line, self._clock.now_us(), None
         if was_there:
             self._note(f"host {host.name} is back")
         line.send(Welcome(self.address.host, self._port, self.gateways.rows_of(host.name)))
@@ -363,8 +371,9 @@ class AgentHub:
             return
         if host.up_since_us < 0 and ended is not None:
             for worker in self._of(host):
-                why = f"the agent of host {host.name} could not start: {ended}"
-                self._report(WorkerEnded(worker, why, was_up=False, restart_us=-1))
+                why = f"the agent of host {host.name} could not start: {host.refused or ended}"
+                is_bad_input = host.refused is not None
+                self._report(WorkerEnded(worker, why, was_up=False, restart_us=-1, is_bad_input=is_bad_input))
         if now_us >= host.launch_at_us:
             host.launch_at_us = now_us + self._delays.next_us(host.name)
             self._launch(host)
