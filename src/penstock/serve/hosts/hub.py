@@ -56,6 +56,9 @@ WATCH_US = US_PER_S // 4
 """How often silence is looked for, and whether agents have ended."""
 HUNG_US = 30 * US_PER_S
 """An agent that runs, and has not connected again for so long, is killed and started anew."""
+START_US = 120 * US_PER_S
+"""...and one that was never there, after this time. If cores are scarce a start takes long, and an agent that finds no
+head ends by itself."""
 
 
 @final
@@ -366,7 +369,7 @@ class AgentHub:
     def _bring_back(self, host: Host, now_us: int) -> None:
         ended = None if host.launched is None else host.launched.how_ended()
         if host.launched is not None and ended is None:
-            if now_us - host.gone_since_us > HUNG_US:
+            if now_us - host.gone_since_us > (HUNG_US if host.up_since_us >= 0 else START_US):
                 host.launched.kill()
             return
         if host.up_since_us < 0 and ended is not None:
