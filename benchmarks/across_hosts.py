@@ -9,7 +9,7 @@ results and is held to the table, whose times are the measured ones times what m
 hosts together leave most of this machine's cores free, as devices would, and what is compared is the server.
 
 The simulator knows nothing of processes that wait for a core. On a busy machine choose long stages and low loads, or
-what is compared is the machine: with 200 ms a stage at a load average of 12 on two cores, a load of 0.8 was served late.
+what is compared is the machine: with 200 ms a stage at a load average of 12 on two cores, a load of 0.8 came late.
 
 The same Poisson arrivals, at each of --loads times the planned rate, are sent to the server and simulated with the
 server's allowance. Exit status 1 if an answer differs from onnxruntime's, or if the attainments differ by more than
