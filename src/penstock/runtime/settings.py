@@ -71,9 +71,12 @@ class RuntimeSettings:
 
     @property
     def in_words(self) -> str:
-        """The runtime and how it runs, for a profile's provenance."""
-        how = self.torch_mode if self.kind == "torch" else (self.provider or "first provider that fits")
-        return f"{self.kind} ({how})"
+        """The runtime and how it runs, for a profile's provenance. The usual way on a CPU is not said."""
+        if self.kind == "torch":
+            is_usual, how = self.torch_mode == "eager", str(self.torch_mode)
+        else:
+            is_usual, how = self.provider is None, self.provider or "first provider that starts"
+        return self.kind if self.device == "cpu" and is_usual else f"{self.kind} ({how})"
 
     @property
     def driver_name(self) -> int | str:

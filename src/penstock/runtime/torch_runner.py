@@ -53,6 +53,11 @@ class TorchRunner:
         self._largest = (0, 0)  # bytes of a run beyond the weights: all, and the program's own tensors
 
     @property
+    def in_words(self) -> str:
+        """The runtime and its mode."""
+        return self._settings.in_words
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, in the model's order."""
         return self.program.inputs

@@ -43,7 +43,7 @@ class Reply(NamedTuple):
 
     ``took_ns`` is how long each took: on the device's own clock if it has one, else end less start. ``memory`` is
     the peak use of the device: weights, activations, workspace, in bytes. ``copied_bytes``: of a run through the host,
-    the inputs and the outputs.
+    the inputs and the outputs. ``executor``: :attr:`penstock.runtime.runner.Runner.in_words`.
     """
 
     start_ns: I64
@@ -53,6 +53,7 @@ class Reply(NamedTuple):
     memory: tuple[int, int, int] | None = None
     is_out_of_memory: bool = False
     copied_bytes: tuple[int, int] = (0, 0)
+    executor: str = ""
 
 
 @final
@@ -100,7 +101,9 @@ def serve_steps(
             barrier.wait()
             reply = timed_runs(bound, step, finished, goal, copies)
             copied = bound.copied_bytes if isinstance(bound, _ThroughHost) else (0, 0)
-            connection.send(reply._replace(memory=_memory(runner), copied_bytes=copied))
+            connection.send(
+                reply._replace(memory=_memory(runner), copied_bytes=copied, executor=runner.in_words)
+            )
         except Exception as error:  # the parent stops the other copies, and names the piece
             empty = np.empty(0, np.int64)
             is_memory = type(error).__name__ == "OutOfMemoryError"

@@ -45,7 +45,7 @@ class AdaptiveTiming:
     ``ended`` says in words why no larger batch was measured. ``copies_us``: what the copies from and to the host's
     memory add to the whole model's device time, float64, shape (2, batches): into the device, and back.
     ``is_timed_out``: with more time, larger batches would be measured. ``is_steady``: the warm-up ended with steady
-    times."""
+    times. ``executor``: what computed, in words."""
 
     batches: tuple[int, ...]
     timing: Timing
@@ -54,6 +54,7 @@ class AdaptiveTiming:
     copies_us: NDArray[np.float64]
     is_timed_out: bool = False
     is_steady: bool = True
+    executor: str = ""
 
 
 _FORGETFUL = NoKeeper()
@@ -123,6 +124,7 @@ class _Visit:
             np.stack([column.copies_us for column in self._columns], axis=1),
             is_timed_out,
             self._is_steady,
+            self._columns[-1].executor,
         )
 
     def _find_kept(self, progress: Callable[[int, str], None]) -> None:

@@ -152,6 +152,7 @@ def measure_pieces(
     memory: tuple[BlockMemory, ...] = ()
     links: tuple[Link, ...] = ()
     seen: ClocksSeen | None = None
+    executor = ""
     meter = meter or NvmlMeter(settings)
     if settings.device == "cpu":
         timings = time_pieces(
@@ -182,6 +183,7 @@ def measure_pieces(
             )
         seen = watch.seen
         for share, one in adaptive.items():
+            executor = one.executor
             tables[share], by_batch = full_table(one)
             factors += by_batch.tolist()
             notes.append(f"share {share}: batches {', '.join(map(str, one.batches))}; {one.ended}")
@@ -201,6 +203,7 @@ def measure_pieces(
                 notes.append(f"no links: {error}".rstrip("."))
     machine = machine_at_hand(settings)
     machine = machine if seen is None else seen.put_into(machine)
+    machine = replace(machine, executor=executor or machine.executor)
     note = (
         f"{settings.threads} thread(s) a worker; blocks times {min(factors):.3f}-{max(factors):.3f} "
         f"so that they sum to the whole model"
@@ -231,7 +234,7 @@ def machine_at_hand(settings: RuntimeSettings) -> Machine:
             device_name=device_name(),
             device_class=device_name(),
             libraries=installed_libraries((settings.kind,)),
-            executor=settings.kind,
+            executor=settings.in_words,
         )
     try:
         device = describe_device(settings.driver_name)
