@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.arrays import I64
+from penstock.runtime.device_errors import is_out_of_memory
 from penstock.runtime.runner import BoundRun, Runner, open_runner
 from penstock.runtime.settings import RuntimeSettings
 
@@ -106,10 +107,8 @@ def serve_steps(
             )
         except Exception as error:  # the parent stops the other copies, and names the piece
             empty = np.empty(0, np.int64)
-            is_memory = type(error).__name__ == "OutOfMemoryError"
-            connection.send(
-                Reply(empty, empty, f"{type(error).__name__}: {error}", is_out_of_memory=is_memory)
-            )
+            what = f"{type(error).__name__}: {error}"
+            connection.send(Reply(empty, empty, what, is_out_of_memory=is_out_of_memory(error)))
             return
 
 

@@ -75,10 +75,10 @@ class TorchExecutor:
         zeros = [_zeros(self._specs[name], size) for name in self._runner.inputs]
         if self._on_gpu:
             self._staged[size] = self._runner.staged(zeros)
-            self._staged[size].run(zeros)
+            made = dict(zip(self._runner.outputs, self._staged[size].run(zeros), strict=True))
         else:
             made = self._runner.run(dict(zip(self._runner.inputs, zeros, strict=True)))
-            check_shapes(self._stage, made, size)
+        check_shapes(self._stage, made, size)
 
 
 def _zeros(spec: TensorSpec, samples: int) -> Array:
