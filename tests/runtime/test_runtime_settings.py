@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from penstock.device import cuda_order
 from penstock.errors import BadInputError
 from penstock.runtime import onnx_runner
 from penstock.runtime.onnx_runner import (
@@ -293,6 +294,24 @@ def test_the_driver_is_asked_for_the_device_that_cuda_counts(monkeypatch: pytest
     assert RuntimeSettings(device="cuda:1").driver_name == "GPU-abc"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert RuntimeSettings(device="cuda:1").driver_name == 1
+
+
+def test_cuda_counts_devices_as_the_driver_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left alone, it begins with the fastest: a profile of cuda:0 would bear the name of the first on the bus."""
+    monkeypatch.delenv(cuda_order.ORDER, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cuda_order.number_as_the_driver_does()
+    assert os.environ[cuda_order.ORDER] == "PCI_BUS_ID"
+    assert RuntimeSettings(device="cuda:0").driver_name == 0
+    monkeypatch.setenv(cuda_order.ORDER, "FASTEST_FIRST")
+    cuda_order.number_as_the_driver_does()
+    assert os.environ[cuda_order.ORDER] == "FASTEST_FIRST"
+    with pytest.raises(
+        BadInputError, match="device 0: CUDA_DEVICE_ORDER=FASTEST_FIRST numbers devices in another"
+    ):
+        _ = RuntimeSettings(device="cuda:0").driver_name
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-abc")
+    assert RuntimeSettings(device="cuda:0").driver_name == "GPU-abc"
 
 
 def test_few_batch_sizes_are_captured_the_largest_among_them() -> None:

@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, final
 
+from penstock.device.cuda_order import number_as_the_driver_does
 from penstock.errors import BadInputError
 from penstock.runtime.onnx_session import (
     engine_folder,
@@ -146,6 +147,7 @@ class OnnxRunner:
         providers = [(name, provider_options(name, settings, engines)) for name in order]
         _switch_tf32(order[0], settings)
         if order[0] in _OF_NVIDIA:
+            number_as_the_driver_does()
             _find_libraries(runtime)
         kept = kept_graph(settings, model, order[0], runtime.__version__)
         try:
