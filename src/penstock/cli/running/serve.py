@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     "providers",
     multiple=True,
     metavar="[CLASS=]NAME",
-    help="onnxruntime's execution provider [default: on a GPU the first of tensorrt, cuda, migraphx, openvino].",
+    help="onnxruntime's execution provider [default: on a GPU the first that starts of tensorrt, cuda, migraphx, "
+    "openvino].",
 )
 @click.option(
     "--engine-cache",
@@ -259,9 +260,10 @@ def command(
       penstock serve turns.json --executor torch --device cuda:0 --window 16
     """
     from penstock.api.results.plan_result import PlanResult
+    from penstock.device.facts import VENDORS
     from penstock.files import refuse_overwrite
     from penstock.plan.documents.store import load_plan
-    from penstock.plan.measured_where import device_warnings
+    from penstock.plan.measured_where import machine_warnings
     from penstock.record import RECORD_FILES
     from penstock.serve import require_extra
     from penstock.units import us_from_seconds
@@ -269,7 +271,7 @@ def command(
     require_extra("penstock serve")
     from msgspec import structs
 
-    from penstock.serve.devices import devices_by_class
+    from penstock.serve.devices import machines_here
     from penstock.serve.engine.run_folder import run_folder
     from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults, with_run_cache
     from penstock.serve.live_record import rows_beside
@@ -299,12 +301,12 @@ def command(
     kinds = parse_executors(executors, classes)
     texts = {"device": devices, "precision": precisions, "mode": modes, "provider": providers}
     specs = loaded.plan.scenario.cluster.device_classes.items()
-    on_gpu = frozenset(name for name, spec in specs if "nvidia" in (spec.requires or {}))
+    on_gpu = {name: tuple(spec.requires or VENDORS) for name, spec in specs if spec.needs_device}
     kinds = with_gpu_defaults(kinds, devices, on_gpu, by_turns=by_turns)
     cache = None if engine_cache is None else str(engine_cache.absolute())
     options = ServeOptions(
         executors=kinds,
-        runtimes=parse_runtimes(texts, kinds, classes, cache, on_gpu),
+        runtimes=parse_runtimes(texts, kinds, classes, cache, frozenset(on_gpu)),
         limits=Limits(
             body_bytes=listening.body_bytes,
             drain_us=us_from_seconds(drain_seconds),
@@ -336,7 +338,8 @@ def command(
         options = replace(options, runtimes=with_run_cache(options.runtimes, folder / "engines"))
         spec = prepare(loaded.plan, loaded.profiles, options, folder)
         write_options(options, folder)
-        for warning in device_warnings(loaded.plan.scenario, loaded.profiles, devices_by_class(spec)):
+        here = machines_here(spec) if makes is None else {}  # else the workers are on other machines
+        for warning in machine_warnings(loaded.plan.scenario, loaded.profiles, here):
             log.warning(warning)
         if journal is not None:
             journal.unlink(missing_ok=True)
