@@ -125,6 +125,26 @@ def test_options_that_do_not_go_together(
         raise invoke(model, *arguments, "-o", tmp_path / "p").exception  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "message"),
+    [
+        (("--executor", "torch", "--device", "cuda:99"), r"device 'cuda:99': torch .* sees|no device 99"),
+        (
+            ("--device", "cuda:99"),
+            "onnxruntime has no provider TensorrtExecutionProvider or CUDA|no device 99",
+        ),
+    ],
+)
+def test_a_device_that_nothing_here_computes_on_is_bad_input(
+    model: Path, tmp_path: Path, runtime: tuple[str, ...], message: str
+) -> None:
+    """Whoever finds it out, this process or one that measures."""
+    if "torch" in runtime:
+        pytest.importorskip("torch")
+    with pytest.raises(BadInputError, match=message):
+        raise invoke(model, *QUICK, *runtime, "-o", tmp_path / "p").exception  # type: ignore[misc]
+
+
 def _stand_in(folder: Path, body: str) -> None:
     control = folder / "nvidia-cuda-mps-control"
     control.write_text(f"#!/bin/sh\n{body}\n")

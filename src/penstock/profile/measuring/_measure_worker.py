@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.arrays import I64
+from penstock.errors import BadInputError
 from penstock.runtime.device_errors import is_out_of_memory
 from penstock.runtime.runner import BoundRun, Runner, open_runner
 from penstock.runtime.settings import RuntimeSettings
@@ -55,6 +56,7 @@ class Reply(NamedTuple):
     is_out_of_memory: bool = False
     copied_bytes: tuple[int, int] = (0, 0)
     executor: str = ""
+    is_bad_input: bool = False
 
 
 @final
@@ -107,8 +109,10 @@ def serve_steps(
             )
         except Exception as error:  # the parent stops the other copies, and names the piece
             empty = np.empty(0, np.int64)
-            what = f"{type(error).__name__}: {error}"
-            connection.send(Reply(empty, empty, what, is_out_of_memory=is_out_of_memory(error)))
+            is_bad = isinstance(error, BadInputError)
+            what = str(error) if is_bad else f"{type(error).__name__}: {error}"
+            is_memory = is_out_of_memory(error)
+            connection.send(Reply(empty, empty, what, is_out_of_memory=is_memory, is_bad_input=is_bad))
             return
 
 
