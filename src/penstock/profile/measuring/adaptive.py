@@ -203,7 +203,7 @@ class _Visit:
         copied_ns = float(np.median(overlapping_ns(replies)) - np.median(runs_ns[last]))
         in_and_out = np.array(replies[0].copied_bytes, float)
         copies_us = max(copied_ns, 0.0) / 1e3 * in_and_out / max(in_and_out.sum(), 1.0)
-        return Column(runs_ns, memory, copies_us)
+        return Column(runs_ns, memory, copies_us, replies[0].executor)
 
     def _step(self, piece: int, index: int, seconds: float) -> Step:
         """A piece at batch ``index``, in ``seconds`` for all pieces and rounds."""
