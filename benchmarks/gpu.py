@@ -24,7 +24,16 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
 
-from gpu_parts.common import Json, Run, child, environment, table, use_source  # noqa: E402 - the path is set above
+from gpu_parts.common import (  # noqa: E402 - the path is set above
+    Json,
+    Run,
+    child,
+    environment,
+    table,
+    torch_settings,
+    use_source,
+)
+from penstock.device.facts import DeviceFacts  # noqa: E402 - the path is set above
 
 SECTIONS = ("executor", "profiles", "overhead", "two_stages", "hops", "modes", "sharing")
 USES_PROFILES = {"overhead", "two_stages"}
@@ -38,11 +47,16 @@ def machine(run: Run) -> Json:
         except Exception as error:
             found[name] = f"{type(error).__name__}"
     if not run.tiny:
-        from penstock.device.discover import describe_device
-
-        found["device"] = vars(describe_device(0))
+        found["device"] = vars(gpu_of(run))
         found["mps_control"] = shutil.which("nvidia-cuda-mps-control")
     return found
+
+
+def gpu_of(run: Run) -> DeviceFacts:
+    """The GPU that is measured, by its driver: of those that CUDA_VISIBLE_DEVICES leaves."""
+    from penstock.device.discover import describe_device
+
+    return describe_device(torch_settings(run.device, "fp32").driver_name)
 
 
 def start_warm_up(run: Run) -> subprocess.Popen[bytes]:
@@ -63,9 +77,7 @@ def device_class(run: Run) -> str:
     if run.tiny:
         return "CPU"
     try:
-        from penstock.device.discover import describe_device
-
-        return describe_device(0).device_class
+        return gpu_of(run).device_class
     except Exception:
         return "GPU"
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="[CLASS=]KIND",
     help="onnxruntime (default), torch, padded or emulated, for one device class or for all others. A class that "
-    "requires an NVIDIA device takes onnxruntime if that can use it, otherwise torch.",
+    "requires a GPU takes onnxruntime if that can use it, otherwise torch.",
 )
 @click.option(
     "--device",
