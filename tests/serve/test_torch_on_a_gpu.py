@@ -133,9 +133,9 @@ def _no_memory(*arguments: Any, **options: Any) -> Any:
     raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
-def stage(file: Path, width: int = WIDTH, batch: int = 5) -> StageSpec:
-    x = TensorSpec("x", "FP32", (-1, WIDTH))
-    made = tuple(TensorSpec(name, "FP32", (-1, width)) for name in ("double", "sum"))
+def stage(file: Path, width: int = WIDTH, batch: int = 5, rows: int = 1) -> StageSpec:
+    x = TensorSpec("x", "FP32", (-1, WIDTH), rows)
+    made = tuple(TensorSpec(name, "FP32", (-1, width), rows) for name in ("double", "sum"))
     latency_us = (0, *[1] * batch)
     return StageSpec(0, 0, (0, 1), "torch", (x,), made, (), latency_us, model_file=str(file), runtime=GPU)
 
@@ -155,6 +155,19 @@ def test_an_executor_runs_every_size_in_the_next_larger_graph(tmp_path: Path) ->
             made = executor.run({"x": given}, size)
             for name, wanted in zip(("double", "sum"), session.run(["double", "sum"], {"x": x}), strict=True):
                 np.testing.assert_allclose(made[name], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_no_request_waits_for_a_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of two rows: such a batch cannot be filled up, so every size has a graph of its own from the start."""
+    executor = make_executor(stage(write_skip_model(tmp_path / "skip.onnx"), rows=2))
+
+    def too_late(graph: Any, **options: Any) -> None:
+        raise AssertionError("captured while a request waited")
+
+    monkeypatch.setattr(fake_cuda.CUDAGraph, "capture_begin", too_late)
+    for size in range(1, 6):
+        x = draw(size, 2 * size, WIDTH)
+        np.testing.assert_allclose(executor.run({"x": x}, size)["double"], 2 * x, rtol=1e-6)
 
 
 def test_outputs_of_another_shape_are_refused_before_the_first_request(tmp_path: Path) -> None:
