@@ -186,7 +186,7 @@ def test_a_folder_that_others_can_write_is_not_used(
 
 def test_the_clock_of_solving_stands_still_while_stopped() -> None:
     now = [100.0]
-    clock = SolvingClock(lambda: now[0])
+    clock = SolvingClock(lambda: now[0], lambda: 0.0)
     began = clock.seconds()
     now[0] += 2
     clock.stop()
@@ -202,7 +202,7 @@ def test_compilation_stops_the_clock_and_is_announced_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    clock = SolvingClock(lambda: now[0])
+    clock = SolvingClock(lambda: now[0], lambda: 0.0)
     monkeypatch.setattr(announce, "SOLVING", clock)
     listener = announce._Compilation()
     with caplog.at_level(logging.WARNING):
