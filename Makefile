@@ -52,13 +52,14 @@ bench: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
 
-# Lines of src that tests run: the fast tests, real servers with their child processes, and kernels as plain Python. For
-# those only the rooms with kernels, each test for 20 seconds of processor time at most (tests/conftest.py).
+# Lines of src that tests run: the fast tests, kernels as plain Python, and real servers with their child processes. With
+# plain kernels only the rooms that have kernels, each test for 20 seconds of processor time (tests/conftest.py). A test that
+# fails is named and does not end the run.
 coverage: $(VENV)/.torch
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow"
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "slow and not soak and not ray" tests/serve tests/cli tests/api tests/runtime
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -n 2 --plain-kernels 20 -m "not slow and not compiled"
+	-$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not slow"
+	-NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -n 2 --plain-kernels 20 -m "not slow and not compiled"
+	-$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "slow and not soak and not ray" tests/serve tests/cli tests/api tests/runtime
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

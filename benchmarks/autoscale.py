@@ -65,13 +65,20 @@ def main() -> int:
     asked.add_argument(
         "--halves", action="store_true", help="a recording's requests are shared out to two days"
     )
+    asked.add_argument(
+        "--coarse",
+        type=int,
+        default=1,
+        help="so many times fewer requests, heavier and slower: quicker to simulate",
+    )
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = scenario(Path(folder))
+        path = scenario(Path(folder), options.coarse)
         per_device = penstock.Study.read(path).capacity(points=1).most / LEAST_DEVICES
         seconds = options.hours * 3600
+        rate = options.rate / options.coarse
         print(
-            f"{options.rate:g} requests/s in the mean, {options.hours:g} h, "
+            f"{rate:g} requests/s in the mean, {options.hours:g} h, "
             f"nodes come after {options.node_seconds:g} s, {options.safety:g} times the forecast is planned for"
         )
         print(f"one L4 and one T4 serve {per_device:.2f} requests/s")
@@ -90,14 +97,14 @@ def main() -> int:
                 (spec, peak), (before, _) = stretched(
                     options.traces / day, Path(folder), seconds, options.shape_seconds, halves=options.halves
                 )
-            needed_rps = options.rate * peak * SPREAD * options.safety * ABOVE_PEAK
+            needed_rps = rate * peak * SPREAD * options.safety * ABOVE_PEAK
             devices = max(LEAST_DEVICES, math.ceil(needed_rps / per_device))
-            study = penstock.Study.read(scenario_of(Path(folder), devices))
+            study = penstock.Study.read(scenario_of(Path(folder), devices, options.coarse))
             for forecast in options.forecasts:
                 found = study.autoscale(
                     arrivals=spec,
                     before=before,
-                    rates_rps={"resnet50": options.rate},
+                    rates_rps={"resnet50": rate},
                     seconds=seconds,
                     forecast=forecast,
                     node_s=options.node_seconds,
@@ -118,8 +125,11 @@ def main() -> int:
     return 1 if invalid else 0
 
 
-def scenario(folder: Path) -> Path:
-    """A model like ResNet-50 at 448 pixels, :data:`HEAVIER` times as heavy: some ten devices at the peak of the day."""
+def scenario(folder: Path, coarse: int) -> Path:
+    """A model like ResNet-50 at 448 pixels, :data:`HEAVIER` times as heavy: some ten devices at the peak of the day.
+
+    ``coarse``: it is heavier by this too.
+    """
 
     def penstock_verb(*words: str) -> None:
         with contextlib.chdir(folder):
@@ -133,12 +143,12 @@ def scenario(folder: Path) -> Path:
     place = head.split(",").index("latency_us")
     cells = [row.split(",") for row in rows]
     for row in cells:
-        row[place] = str(int(row[place]) * HEAVIER)
+        row[place] = str(int(row[place]) * HEAVIER * coarse)
     table.write_text("\n".join([head, *(",".join(row) for row in cells)]) + "\n")
-    return scenario_of(folder, LEAST_DEVICES)
+    return scenario_of(folder, LEAST_DEVICES, coarse)
 
 
-def scenario_of(folder: Path, devices: int) -> Path:
+def scenario_of(folder: Path, devices: int, coarse: int) -> Path:
     """The same with so many ``devices`` of each class at most."""
     classes = {
         name: {"count": devices, "per_host": 1, "hourly_cost": price} for name, price in PRICES.items()
@@ -146,7 +156,7 @@ def scenario_of(folder: Path, devices: int) -> Path:
     document = {
         "version": 1,
         "cluster": {"bandwidth_gbps": 25, "device_classes": classes},
-        "models": [{"name": "resnet50", "profile": "profiles/resnet50", "slo_ms": 1200}],
+        "models": [{"name": "resnet50", "profile": "profiles/resnet50", "slo_ms": 1200 * coarse}],
     }
     path = folder / "scenario.yaml"
     path.write_text(yaml.safe_dump(document))

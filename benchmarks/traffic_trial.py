@@ -34,7 +34,7 @@ from penstock.simulate.decisive.fleet_size import devices_needed
 from penstock.simulate.decisive.runs import run_contest
 from penstock.simulate.decisive.verdict import judge_aggregate, judge_sessions
 from penstock.simulate.decisive.windowed_trace import windowed_trace
-from penstock.traffic.generator.protocol import FitOptions, fit_generator, load_generator
+from penstock.traffic.generator.protocol import WITH_MACHINE, FitOptions, fit_generator, load_generator
 from penstock.traffic.load import load_trace
 from penstock.traffic.machine import known_machine
 from penstock.traffic.truth.truth_generator import TruthGenerator
@@ -106,9 +106,8 @@ def session_contestants(given: argparse.Namespace) -> tuple[Contestant, list[Con
     made = {}
     for method in filter(None, given.methods.split(",")):
         begin = time.process_time()
-        options = FitOptions(
-            cpu_seconds=60 * given.minutes, machine=known_machine("serving"), hour=truth.hour
-        )
+        machine = known_machine("serving") if method in WITH_MACHINE else None
+        options = FitOptions(cpu_seconds=60 * given.minutes, machine=machine, hour=truth.hour)
         made[method] = fit_generator(method, training, seed=0, options=options)
         print(f"{method}: fitted in {time.process_time() - begin:.1f} CPU s", flush=True)
     for bundle in filter(None, given.bundles.split(",")):

@@ -38,12 +38,13 @@ class SplitLeg:
     start_us: int
     work_us: int
     inputs: list[Input]
+    dispatched_us: int
     is_over: bool = False
     end_us: int = 0
 
     @property
     def ready_us(self):
-        return max((one.sent_us + one.length_us for one in self.inputs), default=self.start_us)
+        return max((one.sent_us + one.length_us for one in self.inputs), default=self.dispatched_us)
 
 
 @dataclass
@@ -106,7 +107,17 @@ class PlainSplitPolicy(PlainPolicy):
                     free_us = taken.get(worker, self.free_us(worker))
                     options.append((max(arrival, free_us), free_us, self.rank(pool, worker), worker, inputs))
                 start_us, _, _, worker, inputs = min(options, key=lambda one: one[:3])
-                leg = SplitLeg(s, begin, end, worker, start_us, work_us, inputs, end_us=start_us + work_us)
+                leg = SplitLeg(
+                    s,
+                    begin,
+                    end,
+                    worker,
+                    start_us,
+                    work_us,
+                    inputs,
+                    now_us + self.dispatch_us,
+                    end_us=start_us + work_us,
+                )
                 taken[worker] = leg.end_us
                 self.link(route.legs, leg, up, down)
                 route.legs.append(leg)

@@ -186,7 +186,7 @@ def test_a_folder_that_others_can_write_is_not_used(
 
 def test_the_clock_of_solving_stands_still_while_stopped() -> None:
     now = [100.0]
-    clock = SolvingClock(lambda: now[0])
+    clock = SolvingClock(lambda: now[0], lambda: 0.0)
     began = clock.seconds()
     now[0] += 2
     clock.stop()
@@ -202,7 +202,7 @@ def test_compilation_stops_the_clock_and_is_announced_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    clock = SolvingClock(lambda: now[0])
+    clock = SolvingClock(lambda: now[0], lambda: 0.0)
     monkeypatch.setattr(announce, "SOLVING", clock)
     listener = announce._Compilation()
     with caplog.at_level(logging.WARNING):
@@ -250,6 +250,11 @@ def test_warm_up_leaves_nothing_to_compile() -> None:
         "penstock.plan.templates.path_kernels.paths",
         "penstock.plan.templates.path_kernels.cheapest_path",
         "penstock.plan.large.knapsack_covers._cheapest_last",
+        "penstock.plan.large.whole_worker_kernels.cheapest_covers",
+        "penstock.plan.large.whole_worker_kernels.cheapest_pipelines",
+        "penstock.plan.large.whole_worker_kernels.draw_covers",
+        "penstock.plan.large.whole_worker_kernels.exchange_pairs",
+        "penstock.plan.large.whole_worker_kernels.list_pipelines",
         "penstock.schedule.routed_calls.decide",
         "penstock.schedule.routed_calls.worker_down",
         "penstock.simulate.routed.event_loop.run",

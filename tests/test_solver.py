@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from penstock import solver as door
 from penstock.solver import SLACK, Effort, Matrix, Solver, loosened
 
 
@@ -160,3 +161,45 @@ def test_this_release_of_the_solver_has_no_known_wrong_optimum() -> None:
     )
     two.run()
     assert two.objective == pytest.approx(8000.0)
+
+
+def market_split(seed: int = 0) -> Solver:
+    """Four equations over 25 binaries with coefficients below 100, with slack to be minimised: thousands of nodes."""
+    rng = np.random.default_rng(seed)
+    rows, items = 4, 25
+    weight = rng.integers(0, 100, (rows, items)).astype(float)
+    solver = Solver(maximise=False)
+    entries = np.concatenate([weight, np.eye(rows), -np.eye(rows)], axis=1)
+    row, column = np.nonzero(entries)
+    solver.load(
+        cost=np.concatenate([np.zeros(items), np.ones(2 * rows)]),
+        lower=np.zeros(items + 2 * rows),
+        upper=np.concatenate([np.ones(items), np.full(2 * rows, np.inf)]),
+        integer=np.arange(items + 2 * rows) < items,
+        row_lower=weight.sum(axis=1) // 2,
+        row_upper=weight.sum(axis=1) // 2,
+        matrix=Matrix(np.searchsorted(row, np.arange(rows + 1)), column, entries[row, column]),
+    )
+    return solver
+
+
+def test_a_run_ends_by_the_clock_of_solving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall's clock would allow an hour. By the clock of solving it is over at the 30th look, and a few follow."""
+    looks = iter(range(10**9))
+    monkeypatch.setattr(door, "solving_seconds", lambda: 120.0 * next(looks))
+    solver = market_split()
+    solver.run(Effort(gap=0.0, time_limit_s=3600.0, patience=False))
+    assert 30 < next(looks) < 60
+    assert not solver.is_optimal
+    assert solver.bound < solver.objective
+
+
+def test_on_a_busy_machine_the_walls_limit_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    for pace, expected in ((1.0, 10.0), (4.0, 60.0)):
+        solver = market_split()
+        monkeypatch.setattr(door.SOLVING, "pace", lambda pace=pace: pace)
+        monkeypatch.setattr(solver._highs, "setOptionValue", given.__setitem__)
+        monkeypatch.setattr(solver._highs, "run", lambda: None)
+        solver.run(Effort(gap=0.0, time_limit_s=10.0))
+        assert given["time_limit"] == expected

@@ -14,10 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from penstock.runtime.settings import RuntimeSettings
+
 ROOT = Path(__file__).parents[2]
 
 SHORT_S = 60.0
 """A budget below this has no room for two models on a CPU."""
+
+HANGS_S = 600.0
+"""A check of the logic runs every section, however slow the machine: one that was skipped would prove nothing."""
 
 Json = dict[str, Any]
 
@@ -67,8 +72,8 @@ class Run:
         return self.budget_s - (time.perf_counter() - self.began)
 
     def limit_s(self, least: float, most: float) -> float:
-        """What a child process may take: what is left, within limits. On a CPU there is no limit but the budget."""
-        return max(least, self.left_s() if self.tiny else min(most, self.left_s()))
+        """What a child process may take: what is left, within limits. On a CPU the time that only a hang takes."""
+        return HANGS_S if self.tiny else max(least, min(most, self.left_s()))
 
     def model_file(self, name: str, image_size: int) -> Path:
         """The model with seeded weights, written on first use."""
@@ -81,8 +86,17 @@ class Run:
 
 
 def use_source() -> None:
-    """Let every process that this one starts find the package, installed or not."""
+    """Let every process that this one starts find the package, installed or not, and count GPUs as the driver does."""
     os.environ["PYTHONPATH"] = environment()["PYTHONPATH"]
+    from penstock.device.cuda_order import number_as_the_driver_does
+
+    number_as_the_driver_does()
+
+
+def torch_settings(device: str, precision: str, mode: str | None = None) -> RuntimeSettings:
+    """For torch; the words are checked there."""
+    chosen: Json = {"kind": "torch", "device": device, "precision": precision, "mode": mode}
+    return RuntimeSettings(**chosen)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -17,12 +17,12 @@ import numpy as np
 import onnx
 import torch
 
-from gpu_parts.common import Json, quantiles
+from gpu_parts.common import Json, quantiles, torch_settings
 from penstock.runtime.settings import RuntimeSettings
 from penstock.runtime.torch_device import apply_switches
 from penstock.runtime.torch_runner import Staged, TorchRunner
 
-Loop = Callable[[], None]
+Loop = Callable[[], object]
 
 
 def measure(launch: Loop, wait: Loop, batch: int, seconds: float) -> Json:
@@ -42,7 +42,7 @@ def measure(launch: Loop, wait: Loop, batch: int, seconds: float) -> Json:
 
 def measure_each(run: Callable[[], Any], seconds: float, gap_s: float = 0.0) -> Json:
     """Quantiles of single runs, ``gap_s`` apart."""
-    times = []
+    times: list[float] = []
     run()
     stop = time.perf_counter() + seconds
     while time.perf_counter() < stop or len(times) < 5:
@@ -70,7 +70,7 @@ def ours(runner: TorchRunner, images: np.ndarray, seconds: float) -> Json:
         found["memory"] = None if memory is None else vars(memory)
     else:
         bound = runner.bind(feeds)
-        found["device"] = measure(lambda: bound.run() and None, lambda: None, len(images), seconds)
+        found["device"] = measure(bound.run, lambda: None, len(images), seconds)
     found["host"]["samples_per_s"] = round(len(images) / found["host"]["p50_us"] * 1e6, 1)
     return found
 
@@ -109,7 +109,7 @@ def ways_in(device: str, size: int) -> Json:
         np.copyto(pinned.numpy(), host)
         there.copy_(pinned, non_blocking=True)
 
-    ways = {
+    ways: dict[str, Loop] = {
         "pinned already": lambda: there.copy_(pinned, non_blocking=True),
         "through pinned": staged,
         "through pinned by 1 MiB": pieces,
@@ -143,15 +143,17 @@ def bare(name: str, images: np.ndarray, settings: RuntimeSettings, seconds: floa
     host = torch.from_numpy(images)
     with torch.inference_mode():
         if not on_gpu:
-            found: Json = {
-                "device": measure(lambda: model(host) and None, lambda: None, len(images), seconds)
-            }
+            found: Json = {"device": measure(lambda: model(host), lambda: None, len(images), seconds)}
             return {**found, "host": measure_each(lambda: model(host), seconds)}
         pinned = host.pin_memory()
         static = pinned.to(settings.device)
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
-            forward = lambda: model(static.to(dtype=dtype, memory_format=layout)).float()  # noqa: E731
+
+            def forward() -> torch.Tensor:
+                made: torch.Tensor = model(static.to(dtype=dtype, memory_format=layout))
+                return made.float()
+
             for _ in range(5):
                 forward()
             stream.synchronize()
@@ -199,7 +201,7 @@ def main() -> None:
     models = [(Path(part.rpartition(":")[0]), int(part.rpartition(":")[2])) for part in a.models.split(",")]
     for model, image_size in models:
         for precision in a.precisions.split(","):
-            settings = RuntimeSettings(kind="torch", device=a.device, precision=precision)
+            settings = torch_settings(a.device, precision)
             runner = TorchRunner(onnx.load(str(model)), settings)
             for batch in (1, 8):
                 images = rng.standard_normal((batch, 3, image_size, image_size)).astype(np.float32)

@@ -59,7 +59,7 @@ def all_sizes(device: str, sizes: list[int]) -> list[Json]:
     ours, theirs = context.Pipe()
     inbox = context.Queue()
     endpoint = f"ipc://{tempfile.mkdtemp(prefix='hop-')}/socket"
-    socket = zmq.Context.instance().socket(zmq.PAIR)
+    socket: Any = zmq.Context.instance().socket(zmq.PAIR)
     socket.bind(endpoint)
     process = context.Process(target=receive, args=(device, sizes, endpoint, inbox, theirs), daemon=True)
     process.start()

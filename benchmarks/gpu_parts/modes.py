@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from gpu_parts.common import Json
+from gpu_parts.common import Json, torch_settings
 from gpu_parts.executor import measure_each
-from penstock.runtime.settings import RuntimeSettings
 from penstock.runtime.torch_runner import TorchRunner
 
 
@@ -28,11 +28,11 @@ def main() -> None:
     images = np.random.default_rng(0).standard_normal((8, 3, a.image_size, a.image_size)).astype(np.float32)
     rows: list[Json] = []
     for mode in a.modes.split(","):
-        settings = RuntimeSettings(kind="torch", device=a.device, precision=a.precision, mode=mode)
-        runner = TorchRunner(onnx.load(str(a.model)), settings)
+        runner = TorchRunner(onnx.load(str(a.model)), torch_settings(a.device, a.precision, mode))
+        feeds = {runner.inputs[0]: images}
         start = time.perf_counter()
         try:
-            made = runner.run({runner.inputs[0]: images})[runner.outputs[0]]
+            made = runner.run(feeds)[runner.outputs[0]]
         except Exception as error:
             rows.append({"mode": mode, "failed": f"{type(error).__name__}: {error}"[:500]})
             continue
@@ -41,7 +41,7 @@ def main() -> None:
             "ready_s": round(time.perf_counter() - start, 2),
             "checksum": float(made.sum()),
         }
-        row |= measure_each(lambda r=runner: r.run({r.inputs[0]: images}), a.seconds)
+        row |= measure_each(partial(runner.run, feeds), a.seconds)
         rows.append(row)
     print(json.dumps({"rows": rows}))
 

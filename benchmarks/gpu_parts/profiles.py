@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpu_parts.common import Json, Run, table
+from gpu_parts.common import Json, Run, table, torch_settings
 from penstock.errors import InfeasibleError
 from penstock.graph.cuts import boundary_bytes
 from penstock.graph.reading.onnx_reader import OnnxModel, read_onnx
@@ -22,7 +22,6 @@ from penstock.profile.measuring.timing import Effort
 from penstock.profile.prediction.device_catalogue import CATALOGUE, CPU_CORE, DeviceSpec
 from penstock.profile.prediction.predict import predict, predict_operators
 from penstock.profile.store import save_profile
-from penstock.runtime.settings import RuntimeSettings
 
 SLOW_WORKERS = 2
 
@@ -92,7 +91,7 @@ def run_profiles(run: Run, device_class: str) -> Json:
                 if spent > run.profile_s and one["precisions"]:
                     one["precisions"][precision] = {"skipped": f"{spent:.0f} s spent on profiles"}
                     continue
-                settings = RuntimeSettings(kind="torch", device=run.device, precision=precision)
+                settings = torch_settings(run.device, precision)
                 # What is left, less the seconds that processes and inputs take; a GPU rarely needs all of it.
                 seconds = 0.2 if run.tiny else max(5.0, 0.7 * (run.profile_s - spent) / left)
                 left -= 1

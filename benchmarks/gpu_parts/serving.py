@@ -38,7 +38,8 @@ def write_plan(
 ) -> Path:
     """A plan of one pipeline; ``stages`` have blocks, device_class and workers."""
     samples = [profile.boundary_bytes[s["blocks"][1]] * 8 / (GBPS * 1e9) * 1e6 for s in stages[:-1]] + [0.0]
-    made, placement = [], []
+    made: list[Json] = []
+    placement: list[Json] = []
     for index, stage in enumerate(stages):
         start, stop = stage["blocks"]
         inference_us = int(profile.table(stage["device_class"], 1).span_us(start, stop)[batch - 1])
@@ -231,7 +232,7 @@ def run_two_stages(run: Run, device_class: str) -> Json:
     save_profile(profile, folder / "profile", force=True)
     workers = 1 if run.tiny else SLOW_WORKERS
     last = len(profile.blocks)
-    stages = [
+    stages: list[Json] = [
         {"blocks": [0, last - 1], "device_class": "fast", "workers": 1},
         {"blocks": [last - 1, last], "device_class": "slow", "workers": workers},
     ]

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_parts.common import Json, quantiles
+from gpu_parts.common import Json, quantiles, torch_settings
 
 BATCH = 4
 
@@ -28,10 +28,9 @@ BATCH = 4
 def prepared(path: str, device: str, precision: str, image_size: int) -> Any:
     import onnx
 
-    from penstock.runtime.settings import RuntimeSettings
     from penstock.runtime.torch_runner import TorchRunner
 
-    runner = TorchRunner(onnx.load(path), RuntimeSettings(kind="torch", device=device, precision=precision))
+    runner = TorchRunner(onnx.load(path), torch_settings(device, precision))
     images = np.random.default_rng(0).standard_normal((BATCH, 3, image_size, image_size)).astype(np.float32)
     feeds = {runner.inputs[0]: images}
     runner.run(feeds)
@@ -39,7 +38,7 @@ def prepared(path: str, device: str, precision: str, image_size: int) -> Any:
 
 
 def loop(run: Any, seconds: float) -> Json:
-    times = []
+    times: list[float] = []
     start = time.perf_counter()
     while time.perf_counter() - start < seconds or len(times) < 3:
         before = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, final
 
 
@@ -42,37 +43,62 @@ class ManualClock:
         self._now_us += duration_us
 
 
+WAITS = Path("/proc/self/schedstat")
+"""What Linux counts of this process's first thread, in nanoseconds: how long it ran, how long it waited to run."""
+
+
+def waited_seconds(path: Path = WAITS) -> float:
+    """How long this process was ready to run while the processors did other work; 0 where the system does not say."""
+    try:
+        return int(path.read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 @final
 class SolvingClock:
-    """Seconds that count as solving: all but those in which this process compiled kernels.
+    """Seconds that count as solving: all but those in which this process compiled kernels or waited for a processor.
 
-    Time limits and ``solve_seconds`` are by this clock, so that the first run on a machine finds the same plan as the
-    second. ``now`` is for tests.
+    Time limits and ``solve_seconds`` are by this clock. So the first run on a machine finds the same plan as the
+    second, and a busy machine finds the plan that it would find alone, only later. While threads or child processes
+    work for the first thread, that one sleeps, and the clock runs on. ``now`` and ``waited`` are for tests.
     """
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float] = time.perf_counter,
+        waited: Callable[[], float] = waited_seconds,
+    ) -> None:
         self._now = now
+        self._waited = waited
+        self._began, self._waited_before = now(), waited()
         self._excluded_s = 0.0
         self._stopped_at: float | None = None
 
     def seconds(self) -> float:
         """Seconds since an arbitrary origin; they stand still while the clock is stopped."""
-        now = self._now() if self._stopped_at is None else self._stopped_at
+        now = self._now() - self._waited() if self._stopped_at is None else self._stopped_at
         return now - self._excluded_s
 
     def excluded_seconds(self) -> float:
-        """How long the clock has stood still in all."""
+        """How long the clock was stopped in all."""
         return self._excluded_s
 
     def stop(self) -> None:
         """What follows does not count."""
-        self._stopped_at = self._now()
+        self._stopped_at = self._now() - self._waited()
 
     def go_on(self) -> None:
         """What follows counts again."""
         if self._stopped_at is not None:
-            self._excluded_s += self._now() - self._stopped_at
+            self._excluded_s += self._now() - self._waited() - self._stopped_at
             self._stopped_at = None
+
+    def pace(self) -> float:
+        """Seconds by the wall for each second that this process was not kept waiting, so far: at least 1."""
+        passed = self._now() - self._began
+        ran = passed - (self._waited() - self._waited_before)
+        return max(passed / ran, 1.0) if ran > 0.0 else 1.0
 
 
 SOLVING = SolvingClock()

@@ -78,6 +78,11 @@ class DeviceClass(StrictModel):
         return [device for device in range(self.count) if device not in self.lost]
 
     @property
+    def needs_device(self) -> bool:
+        """Whether workers are kept to real devices, of some name or of a least memory."""
+        return self.requires is not None or self.min_memory_gb is not None
+
+    @property
     def available(self) -> int:
         """How many devices are in service."""
         return self.count - len(self.lost)
@@ -98,7 +103,7 @@ class Cluster(StrictModel):
     def requirement_of(self, device_class: str) -> Requirement | None:
         """What a device of ``device_class`` must be; None where the scenario does not say."""
         spec = self.device_classes[device_class]
-        if spec.requires is None and spec.min_memory_gb is None:
+        if not spec.needs_device:
             return None
         return Requirement(device_class, spec.requires or {}, spec.min_memory_gb)
 

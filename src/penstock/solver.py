@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf, isfinite
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from penstock.arrays import F64, I64
+from penstock.clock import SOLVING, solving_seconds
 from penstock.progress import checkpoint, is_cancelled
 
 TOLERANCE = 1e-7
@@ -47,6 +49,13 @@ PATIENCE_NODES = 500
 FINE = 0.02
 """Part of that gap which is aimed at until then: the first plan that is near enough is often the second best."""
 
+OVERTIME = 1.5
+"""HiGHS's own clock is the wall's. On a busy machine its limit is that of the solving clock at the pace so far, times
+this: the callback ends the run in time, unless it is in one long linear program."""
+
+BUSY = 1.05
+"""A pace above this means a busy machine."""
+
 _REPEATABLE = {
     "output_flag": False,
     "threads": 1,
@@ -58,7 +67,8 @@ _REPEATABLE = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How long an integer program runs: until the relative ``gap`` is proven, for ``time_limit_s`` at most.
+    """How long an integer program runs: until the relative ``gap`` is proven, for ``time_limit_s`` at most, by
+    :func:`penstock.clock.solving_seconds`.
 
     With ``patience`` it aims at a finer gap for its first :data:`PATIENCE_NODES` nodes. With ``decides`` it ends as
     soon as it knows on which side of that value the optimum is: its bound has passed it, or a solution is better.
@@ -169,13 +179,14 @@ class Solver:
         """Solve, to the optimum or within ``effort``. A watch may stop it: see :mod:`penstock.progress`."""
         checkpoint()
         if effort is not None:
-            self._highs.setOptionValue("time_limit", max(effort.time_limit_s, 0.01))
+            limit_s = max(effort.time_limit_s, 0.01)
+            pace = SOLVING.pace()
+            by_wall = limit_s * pace * OVERTIME if pace > BUSY else limit_s
+            self._highs.setOptionValue("time_limit", by_wall)
             self._highs.setOptionValue("mip_rel_gap", effort.gap * (FINE if effort.patience else 1.0))
             self._highs.setOptionValue("mip_abs_gap", 0.0)
-            if effort.patience:
-                self._stop_when_near_enough(effort.gap)
-            elif effort.decides is not None:
-                self._stop_when_decided(effort.decides)
+            if self._is_integer:
+                self._interrupt(self._may_stop(effort), solving_seconds() + limit_s)
         self._highs.run()
         checkpoint()
         if self._is_integer and self.has_solution and not self._is_consistent():
@@ -192,31 +203,18 @@ class Solver:
         value = float(np.dot(self._highs.getLp().col_cost_, self._highs.getSolution().col_value))
         return abs(value - self.objective) <= SLACK * max(1.0, abs(self.objective))
 
-    def _stop_when_near_enough(self, gap: float) -> None:
-        """Counted in nodes, not in seconds, so that a plan does not depend on the machine."""
+    def _may_stop(self, effort: Effort) -> Callable[[Any], bool]:
+        """Whether the state of an integer program is all that ``effort`` asks for."""
+        if effort.patience:
+            return partial(_is_near_enough, effort.gap)
+        if effort.decides is not None:
+            return partial(_is_decided, effort.decides, self._maximise)
+        return lambda state: False
 
+    def _interrupt(self, may_stop: Callable[[Any], bool], deadline: float) -> None:
         def check(_kind: object, _message: str, state: Any, reply: Any, _data: object) -> None:
-            distance = abs(state.mip_dual_bound - state.mip_primal_bound)
-            is_near = distance <= gap * abs(state.mip_primal_bound) < inf
-            has_patience = state.mip_node_count >= PATIENCE_NODES
-            reply.user_interrupt = (is_near and has_patience) or is_cancelled()
+            reply.user_interrupt = may_stop(state) or solving_seconds() >= deadline or is_cancelled()
 
-        self._interrupt_by(check)
-
-    def _stop_when_decided(self, value: float) -> None:
-        """A bound must pass ``value`` by more than :func:`loosened` takes off it."""
-        passed = value + (-1.5 if self._maximise else 1.5) * SLACK * max(1.0, abs(value))
-
-        def check(_kind: object, _message: str, state: Any, reply: Any, _data: object) -> None:
-            bound, found = state.mip_dual_bound, state.mip_primal_bound
-            is_decided = (
-                (bound < passed or found > value) if self._maximise else (bound > passed or found < value)
-            )
-            reply.user_interrupt = is_decided or is_cancelled()
-
-        self._interrupt_by(check)
-
-    def _interrupt_by(self, check: Callable[..., None]) -> None:
         self._highs.setCallback(check, None)
         self._highs.startCallback(self._highspy.cb.HighsCallbackType.kCallbackMipInterrupt)
 
@@ -278,6 +276,20 @@ class Solver:
     def nodes(self) -> int:
         """Nodes of the search tree; 0 for a linear program."""
         return max(int(self._highs.getInfo().mip_node_count), 0)
+
+
+def _is_near_enough(gap: float, state: Any) -> bool:
+    """Counted in nodes, not in seconds, so that a plan does not depend on the machine."""
+    distance = abs(state.mip_dual_bound - state.mip_primal_bound)
+    is_near = distance <= gap * abs(state.mip_primal_bound) < inf
+    return bool(is_near and state.mip_node_count >= PATIENCE_NODES)
+
+
+def _is_decided(value: float, maximise: bool, state: Any) -> bool:
+    """A bound must pass ``value`` by more than :func:`loosened` takes off it."""
+    passed = value + (-1.5 if maximise else 1.5) * SLACK * max(1.0, abs(value))
+    bound, found = state.mip_dual_bound, state.mip_primal_bound
+    return bool((bound < passed or found > value) if maximise else (bound > passed or found < value))
 
 
 _MAKING = threading.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from fake_nvml import FakeGpu, FakeNvml, build, install
 from penstock.device.discover import assignable, describe_device, discover
 from penstock.device.nvml import check_present, energy_mj
 from penstock.errors import BadInputError, DeviceLostError, NoDriverError
+from penstock.profile.machine_here import machine_at_hand
+from penstock.profile.measuring.class_check import check_known_class
+from penstock.profile.measuring.worker_start import NvmlMeter
+from penstock.runtime.settings import RuntimeSettings
 
 A100 = FakeGpu(
     name="NVIDIA A100-SXM4-80GB", uuid="GPU-a100", total_mib=81920, mig=1, power_mw=-1, energy_mj=-1
@@ -86,6 +91,25 @@ def test_mig_instances_are_devices_of_classes_of_their_own(driver: FakeNvml, tmp
     assert given[1].memory_bytes == 9728 * 2**20
     assert given[1].parent_uuid == "GPU-a100"
     assert describe_device("MIG-two") == given[2]
+
+
+def test_a_profile_of_an_instance_is_of_its_class(driver: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The draw is that of the whole device, so nothing is said of the instance's; its memory is its own."""
+    driver.show(
+        [replace(A100, power_mw=90_000, energy_mj=5)], [line.replace("mig;1", "mig;0") for line in SLICES]
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-one")
+    settings = RuntimeSettings(kind="torch", device="cuda:0")
+    assert machine_at_hand(settings).device_class == "A100 MIG 1g.10gb"
+    check_known_class("A100 MIG 1g.10gb", settings)
+    with pytest.raises(
+        BadInputError, match=r"--device-class A100 is the name of a GPU, but NVIDIA A100.* MIG 1g"
+    ):
+        check_known_class("A100", settings)
+    read = NvmlMeter(settings).read()
+    assert read is not None
+    assert (read.power_w, read.energy_mj, read.memory_used_bytes) == (None, None, 0)
+    assert describe_device("GPU-a100").power_w == 90.0
 
 
 def test_describe_by_index_and_uuid(driver: FakeNvml) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass, DevicePower
-from penstock.device.facts import DeviceFacts
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.documents.checker import check_plan
 from penstock.plan.documents.plan import Plan
@@ -18,7 +17,7 @@ from penstock.plan.documents.scenario import Scenario
 from penstock.plan.energy import plan_power
 from penstock.plan.interfaces import SearchLimits
 from penstock.plan.load_time import load_time, start_time
-from penstock.plan.measured_where import device_warnings, profile_warnings
+from penstock.plan.measured_where import machine_warnings, profile_warnings
 from penstock.plan.planners.pool_planner import plan_templates
 from penstock.plan.planning_question import PlanningQuestion
 from penstock.plan.questions.difference import difference
@@ -174,19 +173,35 @@ def test_a_profile_of_another_device_is_told() -> None:
     assert profile_warnings(scenario, {"m": on(l4), "n": on(l4, "n")}) == []
     required, unlike = profile_warnings(scenario, {"m": on(l4), "n": on(h100, "n")})
     assert "'fast' requires L4, but was measured on NVIDIA H100 PCIe (H100)" in required
-    assert "profiles of m and n were measured on different machines: device was H100, is L4" in unlike or (
-        "device was L4, is H100" in unlike
+    assert "profiles of m and n were not measured alike: device was L4, is H100" in unlike or (
+        "device was H100, is L4" in unlike
     )
 
 
 def test_a_machine_that_differs_from_the_profiles_is_told() -> None:
     scenario = toy_scenario({"fast": DeviceClass(count=1)}, [toy_model("m", 20_000)])
-    here = DeviceFacts(
-        "nvidia", 0, "NVIDIA L4", "L4", "GPU-x", "", driver="580.2", power_limit_w=72.0, mps=False
-    )
+    here = Machine("NVIDIA L4", "L4", "580.2", power_limit_w=72.0, mps=False)
     measured = Machine("NVIDIA L4", "L4", "570.1", power_limit_w=72.0, mps=True)
-    (said,) = device_warnings(scenario, {"m": on(measured)}, {"fast": here})
+    (said,) = machine_warnings(scenario, {"m": on(measured)}, {"fast": here})
     assert "driver was 570.1, is 580.2; multi-process service was on, is off" in said
     same = replace(measured, driver="580.2", mps=False)
-    assert device_warnings(scenario, {"m": on(same)}, {"fast": here}) == []
-    assert device_warnings(scenario, {"m": WHOLE}, {"fast": here}) == []
+    assert machine_warnings(scenario, {"m": on(same)}, {"fast": here}) == []
+    assert machine_warnings(scenario, {"m": WHOLE}, {"fast": here}) == []
+
+
+def test_another_executor_or_precision_than_was_measured_is_told() -> None:
+    scenario = toy_scenario({"fast": DeviceClass(count=1)}, [toy_model("m", 20_000)])
+    graphs = Machine("NVIDIA L4", "L4", "580.2", executor="torch (graph)", precision="tf32")
+
+    def said(measured: Machine, **here: str) -> list[str]:
+        return machine_warnings(scenario, {"m": on(measured)}, {"fast": replace(graphs, **here)})  # type: ignore[arg-type]
+
+    assert said(graphs) == []
+    (told,) = said(graphs, executor="onnxruntime (first provider that starts)", precision="fp32")
+    assert "precision was tf32, is fp32; executor was torch, is onnxruntime" in told
+    cuda = replace(graphs, executor="onnxruntime (CUDAExecutionProvider)")
+    assert said(cuda, executor="onnxruntime (first provider that starts)") == []
+    assert (
+        "was onnxruntime (CUDAExecutionProvider), is onnxruntime (tensorrt)"
+        in said(cuda, executor="onnxruntime (tensorrt)")[0]
+    )

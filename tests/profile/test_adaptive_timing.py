@@ -36,7 +36,11 @@ class _MadeUp:
         took = np.full(2, round(took_us * 1000), np.int64)
         start = np.array([0, took[0]], np.int64)
         copied = (3 * batch, batch) if step.through_host else (0, 0)
-        return [Reply(start, start + took, took_ns=took, memory=(7, batch, 1), copied_bytes=copied)]
+        return [
+            Reply(
+                start, start + took, None, took, memory=(7, batch, 1), copied_bytes=copied, executor="by hand"
+            )
+        ]
 
 
 def _open(device_us: DeviceUs, copies_us: float = 0.0, most: int = 10**6) -> OpenCopies:
@@ -134,7 +138,8 @@ def test_a_second_run_goes_on_where_the_first_one_ended(tmp_path):
     def never(share: int, threads: int) -> Iterator[Copies]:
         raise AssertionError("nothing is left to measure")
 
-    assert timed(never).batches == (1, 2, 4)  # type: ignore[arg-type]
+    kept = timed(never)  # type: ignore[arg-type]
+    assert (kept.batches, kept.executor) == ((1, 2, 4), "by hand")
 
 
 def test_partial_results_of_another_question_are_refused(tmp_path):

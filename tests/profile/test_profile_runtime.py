@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_profile_command import invoke, write_chain
 
+from penstock.api.measuring import Task
 from penstock.errors import BadInputError
+from penstock.graph.reading.onnx_reader import read_onnx
+from penstock.profile.machine_here import machine_at_hand
 from penstock.profile.measuring import timing
 from penstock.profile.measuring.copies import Copies
+from penstock.profile.measuring.partial import Column, PartialResults, partial_folder
 from penstock.profile.store import load_profile
 from penstock.runtime.mps import multi_process_service
+from penstock.runtime.settings import RuntimeSettings
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +75,25 @@ def test_an_interrupted_run_is_gone_on_with(
     assert not out.with_name("p.partial").exists()
 
 
+def test_another_machine_does_not_go_on_with_what_was_begun(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a profile from one processor, driver or library and half from another would be of neither."""
+    out = tmp_path / "p"
+    task = Task(read_onnx(model), (0, 2, 4), "here", RuntimeSettings(), 2, (1,), 1, 0, False, out)
+    column = Column((np.ones(2, np.int64),), np.zeros((1, 3), np.int64), np.zeros(2), "onnxruntime")
+    PartialResults(partial_folder(out), task.question).keep(1, 1, column)
+    assert task.is_begun()
+    elsewhere = replace(
+        machine_at_hand(RuntimeSettings()), device_name="another", libraries={"onnxruntime": "0.1"}
+    )
+    monkeypatch.setattr("penstock.api.measuring.machine_at_hand", lambda settings: elsewhere)
+    later = replace(task)
+    assert not later.is_begun()
+    with pytest.raises(BadInputError, match=r"another measurement .device .*, not another, libraries"):
+        PartialResults(partial_folder(out), later.question)
+
+
 def test_another_question_does_not_mix_with_what_was_begun(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "p"
     (tmp_path / "p.partial").mkdir()
@@ -97,6 +123,26 @@ def test_options_that_do_not_go_together(
 ) -> None:
     with pytest.raises(BadInputError, match=message):
         raise invoke(model, *arguments, "-o", tmp_path / "p").exception  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "message"),
+    [
+        (("--executor", "torch", "--device", "cuda:99"), r"device 'cuda:99': torch .* sees|no device 99"),
+        (
+            ("--device", "cuda:99"),
+            "onnxruntime has no provider TensorrtExecutionProvider or CUDA|no device 99",
+        ),
+    ],
+)
+def test_a_device_that_nothing_here_computes_on_is_bad_input(
+    model: Path, tmp_path: Path, runtime: tuple[str, ...], message: str
+) -> None:
+    """Whoever finds it out, this process or one that measures."""
+    if "torch" in runtime:
+        pytest.importorskip("torch")
+    with pytest.raises(BadInputError, match=message):
+        raise invoke(model, *QUICK, *runtime, "-o", tmp_path / "p").exception  # type: ignore[misc]
 
 
 def _stand_in(folder: Path, body: str) -> None:

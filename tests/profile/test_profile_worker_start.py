@@ -11,8 +11,8 @@ import pytest
 
 from penstock.device.facts import DeviceFacts
 from penstock.errors import NoDriverError
+from penstock.profile import machine_here
 from penstock.profile.measured_machine import WorkerCosts
-from penstock.profile.measuring import measure
 from penstock.profile.measuring._measure_worker import Reply, Step
 from penstock.profile.measuring.timing import Piece
 from penstock.profile.measuring.worker_start import BUSY_SECONDS, measure_worker_costs
@@ -106,8 +106,8 @@ def test_a_gpu_whose_driver_is_not_asked_is_measured_all_the_same(monkeypatch: p
     def no_driver(name: int | str) -> DeviceFacts:
         raise NoDriverError("the driver does not answer")
 
-    monkeypatch.setattr(measure, "describe_device", no_driver)
-    machine = measure.machine_at_hand(RuntimeSettings(device="cuda", precision="tf32"))
+    monkeypatch.setattr(machine_here, "describe_device", no_driver)
+    machine = machine_here.machine_at_hand(RuntimeSettings(device="cuda", precision="tf32"))
     assert "penstock-serving[gpu]" in machine.device_name
     assert (machine.driver, machine.precision) == (None, "tf32")
 

@@ -86,6 +86,13 @@ def test_what_cannot_start_ends_the_start(engine, was_up, restart_us):
         engine._hear_keeper(GatewayEnded(engine._gateways[1].number, "its port is taken"))
 
 
+def test_a_host_of_another_release_is_bad_input(engine):
+    with pytest.raises(BadInputError, match=r"could not start: it runs penstock 0\.0\.1"):
+        engine._hear_keeper(
+            WorkerEnded(0, "it runs penstock 0.0.1", was_up=False, restart_us=-1, is_bad_input=True)
+        )
+
+
 def test_a_plan_whose_hosts_cannot_be_had_is_taken_back(engine, spec, tmp_path):
     """And another one can be loaded after it."""
     engine._is_started = True

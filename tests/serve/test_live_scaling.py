@@ -76,10 +76,10 @@ class Case:
             (SAMPLES.name, ("m",)): [2 * self.met],
         }
 
-    def go_on(self, rate):
-        self.met += 9 * rate
-        self.refused += rate
-        self.now_s += 10
+    def go_on(self, rate, seconds=10):
+        self.met += 9 * rate * seconds / 10
+        self.refused += rate * seconds / 10
+        self.now_s += seconds
         self.scaling.turn(self.now_s * US_PER_S)
 
 
@@ -119,6 +119,25 @@ def test_devices_are_given_back_after_the_switch_to_a_smaller_plan(case, tmp_pat
     case.verbs[1].result = ""
     case.go_on(1)
     assert case.hooks[1].words[1] == '{"gpu": 1}'
+
+
+@pytest.mark.parametrize(("forecast", "asked_in_hour"), [("live", 12), ("yesterday", 10)])
+def test_the_busy_hour_of_the_day_before_is_expected_by_a_ladder_that_says_so(
+    tmp_path, forecast, asked_in_hour
+):
+    """A dry run. The hour from 12 to 13 has 1.5 times the base rate, the others a half. What is asked for comes after
+    20 minutes, two decisions included; and the hour may begin an hour earlier."""
+    rules = RULES | {"every_s": 600, "calm_s": 0}
+    case = Case(write_ladder(tmp_path, rules=rules, forecast=forecast), hook=())
+    asked_at = []
+    for window in range(2 * 24 * 6):
+        hour = window // 6
+        said = len(case.notes)
+        case.go_on(7.5 if hour % 24 == 12 else 2.5, 600)
+        if any("would have 2 gpu" in note for note in case.notes[said:]):
+            asked_at.append(hour)
+    assert min(asked_at) == 12  # on the first day nothing is known
+    assert min(hour for hour in asked_at if hour >= 24) == 24 + asked_in_hour
 
 
 def test_a_hook_that_fails_is_said_and_asked_again(case):

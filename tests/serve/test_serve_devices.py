@@ -14,18 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from msgspec import structs
 from serve_cases import WIDTH, skip_profile, write_plan, write_skip_model
 
 from fake_nvml import FakeGpu, FakeNvml, build, install
 from one_l4 import one_l4
-from penstock.device.facts import DeviceFacts
+from penstock.device.facts import DeviceFacts, Vendor
 from penstock.device.requirement import Requirement
 from penstock.errors import BadInputError, DeviceLostError, DeviceMismatchError, PenstockError
 from penstock.plan.documents.store import load_plan
 from penstock.plan.scheduled.scheduled_plan import scheduled_plan
 from penstock.runtime import available
+from penstock.runtime.device_errors import is_out_of_memory, is_poisoned
 from penstock.runtime.settings import RuntimeSettings
-from penstock.serve.devices import DeviceNeed, WorkerDevice, is_poisoned, visible, worker_devices
+from penstock.serve.devices import DeviceNeed, WorkerDevice, machines_here, visible, worker_devices
 from penstock.serve.engine.child import Child
 from penstock.serve.engine.watch.device_watch import WATCH_US, DeviceWatch
 from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults, with_run_cache
@@ -190,9 +192,25 @@ def test_a_class_that_requires_a_gpu_computes_on_it() -> None:
 def test_only_errors_that_last_end_a_worker() -> None:
     assert is_poisoned(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert is_poisoned(RuntimeError("CUDA failure 719: unspecified launch failure ; GPU=0"))
-    assert not is_poisoned(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
-    assert not is_poisoned(RuntimeError("CUDA error: out of memory"))
+    assert is_poisoned(RuntimeError("TensorRT EP execution context enqueue failed."))
     assert not is_poisoned(ValueError("shapes differ"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2 GiB",  # torch
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA failure 2: out of memory ; GPU=0",  # onnxruntime
+        "bfc_arena.cc:359 Failed to allocate memory for requested buffer of size 4096",
+        "bfc_arena.cc:376 Available memory of 1 is smaller than requested bytes of 2",
+    ],
+)
+def test_too_little_memory_fails_a_batch_and_ends_a_profile_no_worker(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_poisoned(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 @pytest.fixture
@@ -336,13 +354,13 @@ def test_a_class_that_requires_a_gpu_gets_a_runtime_that_can_use_one(
 ) -> None:
     monkeypatch.setattr(available, "available_providers", lambda: providers)
     monkeypatch.setattr(available, "_torch_is_built_for", lambda: built_for)
-    assert with_gpu_defaults({}, [], frozenset({"fast"})) == {"fast": expected}
+    assert with_gpu_defaults({}, [], {"fast": ("nvidia",)}) == {"fast": expected}
 
 
 def test_models_that_take_turns_on_a_gpu_get_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "available_providers", lambda: ("CUDAExecutionProvider",))
     monkeypatch.setattr(available, "_torch_is_built_for", lambda: "CUDA")
-    fast = frozenset({"fast"})
+    fast: dict[str, tuple[Vendor, ...]] = {"fast": ("nvidia",)}
     assert with_gpu_defaults({}, [], fast) == {"fast": "onnxruntime"}
     assert with_gpu_defaults({}, [], fast, by_turns=True) == {"fast": "torch"}
     monkeypatch.setattr(available, "_torch_is_built_for", lambda: "is not installed")
@@ -366,11 +384,74 @@ def test_without_such_a_runtime_the_class_is_refused_unless_something_is_said(
 ) -> None:
     monkeypatch.setattr(available, "available_providers", lambda: ("CPUExecutionProvider",))
     monkeypatch.setattr(available, "_torch_is_built_for", lambda: "2.13.0+cpu is built for other devices")
-    fast = frozenset({"fast"})
+    fast: dict[str, tuple[Vendor, ...]] = {"fast": ("nvidia",)}
     with pytest.raises(
-        BadInputError, match=r"'fast' requires an NVIDIA device, but nothing here computes .* other devices"
+        BadInputError, match=r"'fast' requires a device of NVIDIA, but nothing here computes .* other devices"
     ):
         with_gpu_defaults({}, ["slow=cpu"], fast)
     assert with_gpu_defaults({}, ["fast=cpu"], fast) == {}
     assert with_gpu_defaults({"": "emulated"}, [], fast) == {"": "emulated"}
     assert with_gpu_defaults({"fast": "emulated"}, [], fast) == {"fast": "emulated"}
+
+
+@pytest.mark.parametrize(
+    ("vendors", "providers", "needs"),
+    [
+        (("amd",), ("MIGraphXExecutionProvider", "CPUExecutionProvider"), None),
+        (("intel",), ("OpenVINOExecutionProvider", "CPUExecutionProvider"), None),
+        # Neither CUDA of onnxruntime nor that of torch computes on these.
+        (("amd",), ("CUDAExecutionProvider", "CPUExecutionProvider"), "AMD, .*MIGraphXExecutionProvider"),
+        (("intel",), ("CPUExecutionProvider",), "Intel, .*OpenVINOExecutionProvider"),
+    ],
+)
+def test_classes_of_other_vendors_are_not_computed_on_the_cpu_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+    vendors: tuple[Vendor, ...],
+    providers: tuple[str, ...],
+    needs: str | None,
+) -> None:
+    monkeypatch.setattr(available, "available_providers", lambda: providers)
+    monkeypatch.setattr(available, "_torch_is_built_for", lambda: "CUDA")
+    if needs is None:
+        assert with_gpu_defaults({}, [], {"other": vendors}) == {"other": "onnxruntime"}
+    else:
+        with pytest.raises(BadInputError, match=f"requires a device of {needs}"):
+            with_gpu_defaults({}, [], {"other": vendors})
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [({"requires": {"amd": "MI300X"}}, "AMD"), ({"min_memory_gb": 1}, "NVIDIA or AMD or Intel")],
+)
+def test_a_class_that_needs_any_device_is_refused_where_nothing_computes_on_one(
+    driver: FakeNvml, plan: Path, asked: dict[str, object], names: str
+) -> None:
+    """It was pinned, and computed on the CPU."""
+    document = json.loads(plan.read_text())
+    one = document["scenario"]["cluster"]["device_classes"]["gpu"]
+    del one["requires"]
+    one.update(asked)
+    plan.write_text(json.dumps(document))
+    command = [sys.executable, "-m", "penstock.cli.main", "serve", str(plan), "--http", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=os.environ)
+    assert done.returncode == 2
+    assert f"requires a device of {names}, but nothing here computes on one" in done.stderr.replace("\n", " ")
+
+
+def test_what_serves_is_compared_with_what_measured(driver: FakeNvml, plan: Path, tmp_path: Path) -> None:
+    spec = spec_of(plan, tmp_path / "run")
+    (name,) = {stage.device_class for stage in spec.stages}
+    on_gpu = RuntimeSettings(kind="torch", device="cuda", precision="tf32")
+    stages = tuple(structs.replace(one, executor="torch", runtime=on_gpu) for one in spec.stages)
+    here = machines_here(stages, spec.worker_devices)[name]
+    assert (here.device_class, here.driver, here.executor, here.precision) == (
+        "L4",
+        "570.86.15",
+        "torch (graph)",
+        "tf32",
+    )
+    # The class requires an L4, but its user said --device cpu.
+    here = machines_here(spec.stages, spec.worker_devices)[name]
+    assert (here.driver, here.executor, here.precision) == (None, "onnxruntime", None)
+    emulated = tuple(structs.replace(one, executor="emulated") for one in spec.stages)
+    assert machines_here(emulated, spec.worker_devices) == {}

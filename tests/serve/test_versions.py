@@ -14,6 +14,7 @@ from test_serve_live import ALLOWANCE, ask, figure
 
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.documents.store import load_plan
+from penstock.serve.gateway.backend import index_in_other_plan
 from penstock.serve.listen.service import InferenceService
 from penstock.serve.local_server import LocalServer
 from penstock.serve.protocol.documents import model_config, model_metadata, repository_index
@@ -62,6 +63,11 @@ class TestService:
         assert service.index_of("a") == 0
         with pytest.raises(ProtocolError):
             service.index_of("a", "1")
+
+    def test_a_model_of_another_plan_is_the_one_of_the_same_public_name_and_version(self):
+        """By hand: its name in the plan may differ; another version is another model."""
+        other = (spec("b", 1), spec("a", 10), spec("b", 3))
+        assert [index_in_other_plan(model, other) for model in MODELS[:2]] == [1, 2]
 
 
 def test_documents_have_the_names_and_versions_of_clients():

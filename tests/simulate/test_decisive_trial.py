@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from penstock.cli.exchange.traffic import command
+from penstock.cli.traffic_verbs.trial_contestants import Wanted, contestants_of
 from penstock.errors import BadInputError
 from penstock.interval import Interval
 from penstock.plan.documents.scenario import load_profiles, load_scenario
@@ -21,8 +22,11 @@ from penstock.simulate.decisive.contestants import Contestant, Outcome, Rules, o
 from penstock.simulate.decisive.verdict import judge_aggregate, judge_sessions
 from penstock.simulate.decisive.windowed_trace import windowed_trace, windows_as_streams
 from penstock.traffic.generator.protocol import fit_generator
+from penstock.traffic.machine import known_machine
 from penstock.traffic.processes.renewal import poisson
+from penstock.traffic.streams import write_streams
 from penstock.traffic.trace import Trace
+from penstock.traffic.truth import simulate_truth
 from penstock.traffic.truth.truth_generator import TruthGenerator
 
 RULES = Rules(half_width=0.015)
@@ -180,6 +184,23 @@ def test_truth_as_a_generator():
     assert other.time_us.tolist() != few.time_us.tolist()
 
 
+def test_methods_get_the_machine_that_they_can_use(tmp_path):
+    pytest.importorskip("torch")
+    lte, streams = known_machine("lte"), tmp_path / "lte.csv"
+    write_streams(streams, simulate_truth(streams=40))
+
+    def trained(real, *methods, machine=None):
+        wanted = Wanted((), methods, "batch:1", 10, 30, 1e-4, machine)
+        return [one.name for one in contestants_of(real, wanted)[1][0][1] if one.role == "generated"]
+
+    assert trained(streams, "smm", "published", machine=lte) == ["smm", "published"]
+    assert trained(None, "smm", "published") == ["smm", "published"]
+    with pytest.raises(BadInputError, match="Give --machine"):
+        trained(streams, "smm")
+    with pytest.raises(BadInputError, match="have their own"):
+        trained(None, "smm", machine=lte)
+
+
 @pytest.mark.slow
 def test_the_command_on_a_small_plan(tmp_path):
     """Few and short runs: what is asked is that every part is there, and that a verdict is not claimed."""
@@ -205,3 +226,8 @@ def test_the_command_on_a_small_plan(tmp_path):
         CliRunner().invoke(
             command, ["trial", str(plan), "--real", str(path), "--load", "x"], catch_exceptions=False
         )
+    with pytest.raises(BadInputError, match="Leave out --machine"):
+        CliRunner().invoke(
+            command, ["trial", str(plan), "--real", str(path), "--machine", "lte"], catch_exceptions=False
+        )
+    assert "run 2 of at most 2" in result.stderr and "s left" in result.stderr

@@ -67,7 +67,7 @@ def test_a_long_run(noise: bool):
 
 def test_without_noise_nothing_that_is_dispatched_is_late():
     table = busy_split_table()
-    arrivals = draw_arrivals(poisson, [20_000.0], 0.5, np.random.default_rng(6))
+    arrivals = draw_arrivals(poisson, [90_000.0], 0.1, np.random.default_rng(6))
     record = simulate(table._replace(p99_us=table.latency_us), arrivals, model_names=["m"], seed=0)
     late = (record.requests.finish_us > record.requests.deadline_us).sum()
     assert late == 0

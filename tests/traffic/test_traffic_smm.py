@@ -90,6 +90,27 @@ def test_a_seed_gives_the_same_streams_however_many(method, tmp_path):
     assert json.loads((tmp_path / "bundle.json").read_text())["holds_trace"] is (method == "replay")
 
 
+@pytest.mark.parametrize("method", ["smm", "plain"])
+def test_a_bundle_carries_its_scores_on_streams_held_out(method, tmp_path):
+    options = FitOptions(machine=LTE, with_scores=True)
+    generator = fit_generator(method, TRUTH, seed=3, options=options)
+    generator.save(tmp_path)
+    scores = load_generator(tmp_path).scores
+    assert scores == generator.scores
+    assert scores["time in IDLE, real"] < 0.15 and "classifier AUC" in scores
+    assert (scores["streams breaking the machine"] == 0) is (method == "smm")
+    header = json.loads((tmp_path / "bundle.json").read_text())
+    (tmp_path / "bundle.json").write_text(json.dumps(header | {"scores": {"classifier AUC": "good"}}))
+    with pytest.raises(BadInputError, match="numbers by name"):
+        load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["replay", "plain", "smm"])
+def test_one_stream_is_no_trace_to_learn_from(method):
+    with pytest.raises(BadInputError, match="the trace has one stream"):
+        fit_generator(method, streams_of([("SRV_REQ", 0), ("S1_CONN_REL", 1)]), seed=0)
+
+
 def test_hours_stand_side_by_side(tmp_path):
     quiet = simulate_truth(streams=300, hour=3)
     first = smm(hour=10)
@@ -192,8 +213,6 @@ def test_a_damaged_bundle(tmp_path, damage, message):
 def test_what_cannot_be_fitted():
     with pytest.raises(BadInputError, match="smm needs the state machine"):
         fit_generator("smm", TRUTH, seed=0)
-    with pytest.raises(BadInputError, match="the trace has one stream"):
-        smm(streams_of([("SRV_REQ", 0), ("S1_CONN_REL", 1)]))
     with pytest.raises(BadInputError, match="event 'PING' is unknown"):
         smm(streams_of([("PING", 0)], [("PING", 0)]))
     with pytest.raises(BadInputError, match="no stream shows a stay"):

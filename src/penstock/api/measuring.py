@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from penstock.errors import BadInputError
 from penstock.graph.reading.onnx_reader import OnnxModel
 from penstock.graph.reading.options import AS_IT_IS
+from penstock.profile.machine_here import machine_at_hand
 from penstock.profile.measuring.measure import Measurement, measure
 from penstock.profile.measuring.partial import PartialResults, holds, partial_folder
 from penstock.profile.measuring.timing import Effort
@@ -39,10 +41,15 @@ class Task:
     output: Path
     samples: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def question(self) -> dict[str, Any]:
         """Everything on which a timed run depends. More batches or shares may be requested later."""
+        machine = machine_at_hand(self.settings)
         return {
+            "device": machine.device_name,
+            "driver": machine.driver,
+            "power_limit_w": machine.power_limit_w,
+            "libraries": dict(machine.libraries),
             "model_sha256": self.model.sha256,
             "boundaries": list(self.boundaries),
             "device_class": self.device_class,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Vendor = Literal["nvidia", "amd", "intel"]
+VENDORS: tuple[Vendor, ...] = get_args(Vendor)
 
 
 @dataclass(frozen=True)
 class MigInstance:
     """A slice of an NVIDIA device with memory and multiprocessors of its own: a device class of its own.
 
-    ``profile`` is NVIDIA's name of the slice (``1g.10gb``), ``device_class`` that of the whole device and it.
+    ``profile`` is NVIDIA's name of the slice (``1g.10gb``), ``device_class`` that of the whole device and it. Memory is
+    that of the instance, all of it and what is used.
     """
 
     uuid: str
     profile: str
     device_class: str
     memory_bytes: int | None
+    memory_used_bytes: int | None
     multiprocessors: int | None
 
 

@@ -169,7 +169,10 @@ def _device(nvml: Any, handle: Any, index: int) -> DeviceFacts:
 
 
 def instance_facts(whole: DeviceFacts, instance: MigInstance) -> DeviceFacts:
-    """``instance`` as a device: clocks, power and throttling are those of the whole, which it cannot set alone."""
+    """``instance`` as a device: clocks, power limit and throttling are those of the whole, which it cannot set alone.
+
+    What the whole draws is not what an instance draws, and nothing tells that.
+    """
     return replace(
         whole,
         name=f"{whole.name} MIG {instance.profile}",
@@ -177,8 +180,10 @@ def instance_facts(whole: DeviceFacts, instance: MigInstance) -> DeviceFacts:
         uuid=instance.uuid,
         parent_uuid=whole.uuid,
         memory_bytes=instance.memory_bytes,
-        memory_used_bytes=None,
+        memory_used_bytes=instance.memory_used_bytes,
         multiprocessors=instance.multiprocessors,
+        power_w=None,
+        energy_mj=None,
         mig_instances=(),
     )
 
@@ -215,6 +220,7 @@ def _mig_instance(nvml: Any, handle: Any) -> MigInstance:
         profile=mig_profile_of(name),
         device_class=device_class_of(name),
         memory_bytes=None if memory is None else int(memory.total),
+        memory_used_bytes=None if memory is None else int(memory.used),
         multiprocessors=None if attributes is None else int(attributes.multiprocessorCount),
     )
 

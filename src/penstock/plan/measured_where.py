@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from penstock.device.facts import DeviceFacts
 from penstock.device.names import device_class_of
 from penstock.plan.documents.scenario import Scenario
-from penstock.profile.measured_machine import Machine, differences, machine_of
+from penstock.profile.measured_machine import Machine, differences
 from penstock.profile.table import Profile
 
 
@@ -25,16 +24,16 @@ def profile_warnings(scenario: Scenario, profiles: Mapping[str, Profile]) -> lis
     ]
 
 
-def device_warnings(
-    scenario: Scenario, profiles: Mapping[str, Profile], devices: Mapping[str, DeviceFacts]
+def machine_warnings(
+    scenario: Scenario, profiles: Mapping[str, Profile], here: Mapping[str, Machine]
 ) -> list[str]:
-    """How ``devices``, which serve each device class here, differ from the devices that the profiles measured."""
+    """How the machines ``here``, which serve each device class, differ from those that measured the profiles."""
     return [
-        f"profile of {model}, device class {device_class!r}: measured elsewhere: {'; '.join(found)}. Its times may "
-        f"not hold here; profile it on this machine."
-        for device_class, device in devices.items()
-        for model, machine in _machines(scenario, profiles, device_class).items()
-        if (found := differences(machine, machine_of(device)))
+        f"profile of {model}, device class {device_class!r}: was not measured as it is served: {'; '.join(found)}. Its "
+        f"times may not hold; profile it on this machine, and serve with the same --executor and --precision."
+        for device_class, machine in here.items()
+        for model, measured_on in _machines(scenario, profiles, device_class).items()
+        if (found := differences(measured_on, machine))
     ]
 
 
@@ -66,6 +65,6 @@ def _unlike(machines: Mapping[str, Machine], device_class: str) -> Iterator[str]
         first, other = listed[0]
         if found := differences(other, machine):
             yield (
-                f"device class {device_class!r}: the profiles of {first} and {model} were measured on different "
-                f"machines: {'; '.join(found)}. Profile both on one machine."
+                f"device class {device_class!r}: the profiles of {first} and {model} were not measured alike: "
+                f"{'; '.join(found)}. Profile both on one machine, in the same way."
             )

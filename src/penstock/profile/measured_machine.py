@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from penstock.device.facts import DeviceFacts
+from penstock.runtime.settings import NOT_YET_KNOWN
 
 # The packages whose version changes what a block takes.
 TIMED_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "torch", "tensorrt")
@@ -99,6 +100,7 @@ def differences(measured_on: Machine, here: Machine) -> list[str]:
         ("driver", measured_on.driver, here.driver),
         ("power limit in W", measured_on.power_limit_w, here.power_limit_w),
         ("multi-process service", _on(measured_on.mps), _on(here.mps)),
+        ("precision", measured_on.precision, here.precision),
         *(
             (f"library {name}", measured_on.libraries[name], here.libraries.get(name, "not installed"))
             for name in sorted(measured_on.libraries)
@@ -106,4 +108,11 @@ def differences(measured_on: Machine, here: Machine) -> list[str]:
     ):
         if then is not None and now is not None and then != now:
             found.append(f"{what} was {then}, is {now}")
+    if measured_on.executor is not None and here.executor is not None:
+        then, now = measured_on.executor, here.executor
+        # Which provider will start is not known before, only the runtime.
+        if NOT_YET_KNOWN in now:
+            then, now = then.partition(" ")[0], now.partition(" ")[0]
+        if then != now:
+            found.append(f"executor was {then}, is {now}")
     return found

@@ -1,18 +1,28 @@
-"""A sub-model in onnxruntime, on the first execution provider that fits the device, or on the one asked for.
+"""A sub-model in onnxruntime, on the first execution provider for the device that starts, or on the one asked for.
 
 onnxruntime itself falls back to the CPU in silence, when a provider is missing or fails to start. Here that is an
-error: a profile or a server on the wrong processor is worse than none.
+error: a profile or a server on the wrong processor is worse than none. Operators that a provider cannot run are
+another matter: onnxruntime gives them to the CPU, and its Python interface does not tell.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, final
 
+from penstock.device.cuda_order import number_as_the_driver_does
 from penstock.errors import BadInputError
-from penstock.runtime.onnx_session import import_onnxruntime, kept_graph, open_kept, session_options
+from penstock.runtime.onnx_session import (
+    engine_folder,
+    import_onnxruntime,
+    kept_graph,
+    open_kept,
+    session_options,
+)
 from penstock.runtime.runner import Array
 from penstock.runtime.settings import RuntimeSettings
 
@@ -28,6 +38,7 @@ IN_ORDER = {
 """Faster ones first; a device of torch's name ``cuda`` is also what torch calls an AMD GPU."""
 
 _NEEDS_NO_BINDING = frozenset({"CPUExecutionProvider"})
+_OF_NVIDIA = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 
 def choose_provider(settings: RuntimeSettings, available: tuple[str, ...]) -> str:
@@ -54,34 +65,49 @@ def choose_provider(settings: RuntimeSettings, available: tuple[str, ...]) -> st
     )
 
 
-def provider_options(name: str, settings: RuntimeSettings) -> dict[str, str]:
-    """The options of provider ``name`` for the device, the precision and the cache folder."""
+def providers_in_order(settings: RuntimeSettings, available: tuple[str, ...]) -> tuple[str, ...]:
+    """The chosen provider, and behind TensorRT the one for CUDA, which takes the operators that TensorRT has not.
+
+    Without it, these would run on the CPU in silence. Raises as :func:`choose_provider` does.
+    """
+    first = choose_provider(settings, available)
+    at = _OF_NVIDIA.index(first) if first in _OF_NVIDIA else len(_OF_NVIDIA)
+    return (first, *(name for name in _OF_NVIDIA[at + 1 :] if name in available))
+
+
+def provider_options(name: str, settings: RuntimeSettings, engines: Path | None = None) -> dict[str, str]:
+    """The options of provider ``name`` for the device and the precision; ``engines`` is where it keeps engines.
+
+    Raises :class:`BadInputError` for a precision that the provider has not.
+    """
     _, _, number = settings.device.partition(":")
     index = number or "0"
     half = settings.precision == "fp16"
-    cache = settings.cache
+    if settings.precision == "tf32" and name not in _OF_NVIDIA:
+        raise BadInputError(
+            f"precision 'tf32' is a format of NVIDIA's devices, and {name} is not for these. Use fp32 or fp16."
+        )
     if name == "TensorrtExecutionProvider":
         options = {"device_id": index, "trt_fp16_enable": "1" if half else "0"}
-        if cache is not None:
-            # The name of an engine says nothing of TF32.
-            folder = str(Path(cache) / settings.precision)
+        if engines is not None:
             options |= {
                 "trt_engine_cache_enable": "1",
-                "trt_engine_cache_path": folder,
+                "trt_engine_cache_path": str(engines),
+                # How fast each kernel is depends on no weights: all models share what was found out.
                 "trt_timing_cache_enable": "1",
-                "trt_timing_cache_path": folder,
+                "trt_timing_cache_path": str(engines.parent),
             }
         return options
     if name == "CUDAExecutionProvider":
-        _refuse_half(name, half)
         return {"device_id": index, "use_tf32": "1" if settings.precision == "tf32" else "0"}
     if name == "MIGraphXExecutionProvider":
         options = {"device_id": index, "migraphx_fp16_enable": "1" if half else "0"}
-        return options if cache is None else {**options, "migraphx_model_cache_dir": cache}
+        return options if engines is None else {**options, "migraphx_model_cache_dir": str(engines)}
     if name == "OpenVINOExecutionProvider":
         device = "CPU" if settings.device == "cpu" else f"GPU.{index}"
-        return {"device_type": device, **({} if cache is None else {"cache_dir": cache})}
-    _refuse_half(name, half)
+        # Said always: on a GPU, OpenVINO computes in 16 bits if nothing is said.
+        options = {"device_type": device, "precision": "FP16" if half else "FP32"}
+        return options if engines is None else {**options, "cache_dir": str(engines)}
     return {}
 
 
@@ -101,8 +127,9 @@ def _switch_tf32(provider: str, settings: RuntimeSettings) -> None:
         )
 
 
-def _refuse_half(name: str, half: bool) -> None:
-    if half:
+def _refuse_half(name: str, settings: RuntimeSettings) -> None:
+    """``name``: the provider that computes. One behind it takes operators in the types that they are written in."""
+    if settings.precision == "fp16" and name in ("CUDAExecutionProvider", "CPUExecutionProvider"):
         raise BadInputError(
             f"{name} runs a model in the types it is written in, so precision 'fp16' needs a model in float16. "
             f"Convert the model, or use --provider tensorrt or --executor torch."
@@ -115,26 +142,31 @@ class OnnxRunner:
 
     def __init__(self, model: Path, settings: RuntimeSettings) -> None:
         runtime = import_onnxruntime()
-        self.provider = choose_provider(settings, tuple(runtime.get_available_providers()))
-        providers = [(self.provider, provider_options(self.provider, settings))]
-        _switch_tf32(self.provider, settings)
-        kept = kept_graph(settings, model, self.provider, runtime.__version__)
+        order = providers_in_order(settings, tuple(runtime.get_available_providers()))
+        engines = engine_folder(settings, model, order[0], runtime.__version__)
+        providers = [(name, provider_options(name, settings, engines)) for name in order]
+        _switch_tf32(order[0], settings)
+        if order[0] in _OF_NVIDIA:
+            number_as_the_driver_does()
+            _find_libraries(runtime)
+        kept = kept_graph(settings, model, order[0], runtime.__version__)
         try:
             self._session = open_kept(runtime, session_options(runtime, settings), model, kept, providers)
-            # Else a provider that fails at a run is replaced by the CPU in silence.
-            self._session.disable_fallback()
         except Exception as error:  # its exception types have no public common base
             where = f"{kept}, made of {model}" if kept is not None and kept.exists() else str(model)
-            raise BadInputError(f"{where}: onnxruntime cannot load it on {self.provider}: {error}") from error
-        if self.provider not in self._session.get_providers():
-            raise BadInputError(
-                f"{model}: onnxruntime could not start {self.provider}, and would compute on "
-                f"{', '.join(self._session.get_providers())}. Its log above says why (most often a library of "
-                f"CUDA or cuDNN is missing); or choose another --provider."
-            )
+            raise BadInputError(f"{where}: onnxruntime cannot load it on {order[0]}: {error}") from error
+        self.provider = _started(model, order, self._session.get_providers(), settings)
+        _refuse_half(self.provider, settings)
         self.inputs = tuple(one.name for one in self._session.get_inputs())
         self.outputs = tuple(one.name for one in self._session.get_outputs())
-        self._device = ("cpu", 0) if settings.device == "cpu" else ("cuda", _index(settings))
+        # The device's own memory by its name in onnxruntime; other vendors' providers copy by themselves.
+        on_nvidia = settings.device != "cpu" and self.provider in _OF_NVIDIA
+        self._device = ("cuda", _index(settings)) if on_nvidia else ("cpu", 0)
+
+    @property
+    def in_words(self) -> str:
+        """The runtime, and its provider if it is not the usual one on a CPU."""
+        return "onnxruntime" if self.provider in _NEEDS_NO_BINDING else f"onnxruntime ({self.provider})"
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
@@ -184,6 +216,34 @@ class BoundOnnx:
     def run(self) -> None:
         """Run once; the call returns when the results are there."""
         self._run()
+
+
+def _started(model: Path, order: tuple[str, ...], started: Sequence[str], settings: RuntimeSettings) -> str:
+    """The first of ``order`` that started; of one that was asked for by name, that one.
+
+    A build for NVIDIA has TensorRT's provider, also if TensorRT is not installed. Raises :class:`BadInputError` if a
+    provider is missing that would leave work to the CPU.
+    """
+    first = order[0] if settings.provider is not None else next((n for n in order if n in started), order[0])
+    missing = [name for name in order[order.index(first) :] if name not in started]
+    if missing:
+        raise BadInputError(
+            f"{model}: onnxruntime could not start {' and '.join(missing)}, and would compute on "
+            f"{', '.join(started)}. Its log above says why (most often a library of CUDA or cuDNN is missing); "
+            f"or choose another --provider."
+        )
+    return first
+
+
+def _find_libraries(runtime: Any) -> None:
+    """Load CUDA and cuDNN from where pip put them, which is not where the system's loader looks.
+
+    From onnxruntime 1.21 on. It prints what it does not find, and the session then says so too.
+    """
+    preload = getattr(runtime, "preload_dlls", None)
+    if preload is not None:
+        with redirect_stdout(sys.stderr):
+            preload()
 
 
 def _index(settings: RuntimeSettings) -> int:

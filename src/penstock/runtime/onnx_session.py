@@ -40,36 +40,70 @@ def session_options(runtime: Any, settings: RuntimeSettings) -> Any:
 def kept_graph(settings: RuntimeSettings, model: Path, provider: str, version: str) -> Path | None:
     """Where the optimised graph of ``model`` is kept for the next start; None if it is not.
 
-    Its name is the digest of all that it depends on: the model's content, provider, version of onnxruntime, and the
-    processor, for whose instructions the layout is chosen. Other providers keep engines by themselves.
+    Other providers keep engines by themselves (:func:`engine_folder`).
     """
     if settings.cache is None or provider not in ("CPUExecutionProvider", "CUDAExecutionProvider"):
         return None
-    parts = [model, *(one for one in [model.with_name(f"{model.name}.weights")] if one.exists())]
-    if sum(part.stat().st_size for part in parts) > LARGEST_KEPT_BYTES:
+    if sum(part.stat().st_size for part in _files_of(model)) > LARGEST_KEPT_BYTES:
         return None
     folder = Path(settings.cache)
     folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{_content_key(model, provider, version)}.optimised.onnx"
+
+
+def engine_folder(settings: RuntimeSettings, model: Path, provider: str, version: str) -> Path | None:
+    """Where ``provider`` keeps the engines of ``model``, made if it is not there; None if nothing is kept.
+
+    Each content has a folder of its own, because TensorRT's provider knows an engine by the names in the graph, and so
+    gives a model with new weights the engine of the old ones (microsoft/onnxruntime, issue 6455). It also makes
+    no folder whose parent is missing.
+    """
+    if settings.cache is None or provider not in _KEEP_ENGINES:
+        return None
+    folder = Path(settings.cache) / settings.precision / _content_key(model, provider, version)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+_KEEP_ENGINES = frozenset(
+    {"TensorrtExecutionProvider", "MIGraphXExecutionProvider", "OpenVINOExecutionProvider"}
+)
+
+
+def _files_of(model: Path) -> list[Path]:
+    """The file, and that of its weights if they lie beside it."""
+    return [model, *(one for one in [model.with_name(f"{model.name}.weights")] if one.exists())]
+
+
+def _content_key(model: Path, provider: str, version: str) -> str:
+    """The digest of what a compiled model depends on: the content, provider, version of onnxruntime, and the
+    processor, for whose instructions the layout is chosen."""
     digest = sha256(f"{provider} {version} {platform.machine()} {host_facts().processor}".encode())
-    for part in parts:
+    for part in _files_of(model):
         with part.open("rb") as file:
             digest.update(file_digest(file, "sha256").digest())
-    return folder / f"{digest.hexdigest()[:32]}.optimised.onnx"
+    return digest.hexdigest()[:32]
 
 
 def open_kept(runtime: Any, options: Any, model: Path, kept: Path | None, providers: list[Any]) -> Any:
     """A session of the graph in ``kept``, as it is; without one, of ``model``, whose optimised graph is kept there."""
     if kept is None:
-        return runtime.InferenceSession(str(model), options, providers=providers)
+        return _session(runtime, model, options, providers)
     if kept.exists():
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return runtime.InferenceSession(str(kept), options, providers=providers)
+        return _session(runtime, kept, options, providers)
     # Workers of a pool start at once: each writes a file of its own, and the last whole one stays.
     beside = kept.with_name(f"{kept.name}.{os.getpid()}")
     options.optimized_model_filepath = str(beside)
     try:
-        session = runtime.InferenceSession(str(model), options, providers=providers)
+        session = _session(runtime, model, options, providers)
         beside.replace(kept)
     finally:
         beside.unlink(missing_ok=True)
     return session
+
+
+def _session(runtime: Any, model: Path, options: Any, providers: list[Any]) -> Any:
+    """Without onnxruntime's own fallback: if a provider fails, at the start or at a run, it takes another one with
+    options of its own, TF32 among them."""
+    return runtime.InferenceSession(str(model), options, providers=providers, enable_fallback=0)

@@ -38,6 +38,11 @@ class Runner(Protocol):
     """A sub-model, loaded on its device."""
 
     @property
+    def in_words(self) -> str:
+        """What computes it: the runtime, and its provider or mode. As :attr:`RuntimeSettings.in_words`, but certain."""
+        ...
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, in the model's order."""
         ...

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from penstock.device.cuda_order import check_numbers_agree
 from penstock.errors import BadInputError
 
 RuntimeKind = Literal["onnxruntime", "torch"]
@@ -14,6 +15,9 @@ Precision = Literal["fp32", "tf32", "fp16"]
 float32 elsewhere. ``fp16``: weights and activations in 16 bits; inputs and outputs keep the model's types."""
 Mode = Literal["eager", "compiled", "graph"]
 """How torch runs: operator by operator, through ``torch.compile``, or as one CUDA graph a batch size."""
+
+NOT_YET_KNOWN = "first provider that starts"
+"""In place of a provider of onnxruntime, while none was asked for and none has started."""
 
 KINDS: tuple[RuntimeKind, ...] = get_args(RuntimeKind)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -71,20 +75,29 @@ class RuntimeSettings:
 
     @property
     def in_words(self) -> str:
-        """The runtime and how it runs, for a profile's provenance."""
-        how = self.torch_mode if self.kind == "torch" else (self.provider or "first provider that fits")
-        return f"{self.kind} ({how})"
+        """The runtime and how it runs, for a profile's provenance. The usual way on a CPU is not said."""
+        if self.kind == "torch":
+            is_usual, how = self.torch_mode == "eager", str(self.torch_mode)
+        else:
+            is_usual, how = self.provider is None, self.provider or NOT_YET_KNOWN
+        return self.kind if self.device == "cpu" and is_usual else f"{self.kind} ({how})"
 
     @property
     def driver_name(self) -> int | str:
-        """The GPU as the driver calls it: CUDA counts only the devices that CUDA_VISIBLE_DEVICES leaves."""
+        """The GPU as the driver calls it: CUDA counts only the devices that CUDA_VISIBLE_DEVICES leaves.
+
+        Raises :class:`BadInputError` if CUDA's numbers are not the driver's.
+        """
         _, _, number = self.device.partition(":")
         index = int(number or 0)
         listed = [
             name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()
         ]
         name = listed[index] if index < len(listed) else str(index)
-        return int(name) if name.isdecimal() else name
+        if not name.isdecimal():
+            return name
+        check_numbers_agree(name)
+        return int(name)
 
 
 MEASURED_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)

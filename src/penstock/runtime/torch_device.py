@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from penstock.device.cuda_order import number_as_the_driver_does
 from penstock.errors import BadInputError, MissingExtraError
 from penstock.runtime.settings import RuntimeSettings
 
@@ -25,6 +27,7 @@ def open_device(settings: RuntimeSettings) -> Any:
     torch = import_torch()
     if settings.device == "cpu":
         return torch.device("cpu")
+    number_as_the_driver_does()
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = torch.device(settings.device if ":" in settings.device else "cuda:0")
     if device.index >= seen:
@@ -44,6 +47,12 @@ def apply_switches(settings: RuntimeSettings) -> None:
     torch.backends.cuda.matmul.allow_tf32 = is_tf32
     torch.backends.cudnn.allow_tf32 = is_tf32
     torch.backends.cudnn.benchmark = settings.autotune
+
+
+def end_failed_capture(graph: Any) -> None:
+    """Give the stream back after an error. The end of the capture may fail in its turn, and would hide that error."""
+    with suppress(RuntimeError):
+        graph.capture_end()
 
 
 def describe_torch(settings: RuntimeSettings) -> str:

@@ -17,7 +17,7 @@ from penstock.errors import BadInputError
 from penstock.runtime.program import TorchProgram
 from penstock.runtime.runner import Array, MemoryUse
 from penstock.runtime.settings import RuntimeSettings
-from penstock.runtime.torch_device import apply_switches, import_torch, open_device
+from penstock.runtime.torch_device import apply_switches, end_failed_capture, import_torch, open_device
 
 DIRECT_BYTES = 1 << 20
 """Inputs of this size and more go to the device from where they are: on an H200's host 0.34 ms in place of 0.50 ms for
@@ -47,10 +47,15 @@ class TorchRunner:
             channels_last=settings.device != "cpu" and settings.precision != "fp32",
         )
         self._ready: dict[Shapes, Staged | Callable[..., Any]] = {}
-        self._on_gpu = self._device.type == "cuda"
+        self._on_gpu = settings.device != "cpu"
         self._stream = torch.cuda.Stream(self._device) if self._on_gpu else None
         self._pool: Any = None
         self._largest = (0, 0)  # bytes of a run beyond the weights: all, and the program's own tensors
+
+    @property
+    def in_words(self) -> str:
+        """The runtime and its mode."""
+        return self._settings.in_words
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -153,8 +158,10 @@ class TorchRunner:
             graph.capture_begin(pool=self._pool)
             try:
                 outputs = function(*static)
-            finally:
-                graph.capture_end()
+            except BaseException:
+                end_failed_capture(graph)
+                raise
+            graph.capture_end()
             return Staged(static, outputs, graph.replay, self._stream)
 
 

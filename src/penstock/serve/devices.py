@@ -8,7 +8,6 @@ hosts the agent of each chooses among its own.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,12 @@ from penstock.device.facts import DeviceFacts, Vendor
 from penstock.device.nvml import check_present
 from penstock.device.requirement import Requirement, in_words
 from penstock.errors import DeviceLostError, DeviceMismatchError, NoDriverError
+from penstock.profile.machine_here import machine_at_hand
+from penstock.profile.measured_machine import Machine, machine_of
 
 if TYPE_CHECKING:  # workers read their device's description and load no plans
     from penstock.plan.documents.plan import Plan
+    from penstock.serve.spec import StageSpec
 
 WITHOUT_DEVICE = frozenset({"emulated", "padded"})
 """Executors that stand in for a device: they need none."""
@@ -150,13 +152,24 @@ def _refuse_unpinnable(given: Mapping[tuple[str, int], DeviceFacts], here: Seque
             )
 
 
-def devices_by_class(devices: Sequence[WorkerDevice | None]) -> dict[str, DeviceFacts]:
-    """A device of this machine for each device class that requires one: the first worker's."""
-    first: dict[str, WorkerDevice] = {}
+def machines_here(stages: Sequence[StageSpec], devices: Sequence[WorkerDevice | None]) -> dict[str, Machine]:
+    """What computes for each device class on this machine, and how: the device of its first worker, or what its runtime
+    takes. Classes whose executor stands in for a device are left out."""
+    pinned: dict[str, WorkerDevice] = {}
     for device in devices:
         if device is not None:
-            first.setdefault(device.device_class, device)
-    return {name: describe_device(device.uuid) for name, device in first.items()}
+            pinned.setdefault(device.device_class, device)
+    found: dict[str, Machine] = {}
+    for stage in stages:
+        name, settings = stage.device_class, stage.runtime
+        if stage.executor in WITHOUT_DEVICE or name in found:
+            continue
+        if name in pinned and settings.device != "cpu":
+            device_here = describe_device(pinned[name].uuid)
+            found[name] = machine_of(device_here, executor=settings.in_words, precision=settings.precision)
+        else:
+            found[name] = machine_at_hand(settings)
+    return found
 
 
 def visible(devices: Sequence[DeviceFacts], environment: Mapping[str, str]) -> list[DeviceFacts]:
@@ -178,18 +191,3 @@ def visible(devices: Sequence[DeviceFacts], environment: Mapping[str, str]) -> l
             break
         chosen += [each for each in found if each not in chosen]
     return chosen + [device for device in devices if device.vendor != "nvidia"]
-
-
-_POISONED = re.compile(
-    r"CUDA (error|failure)|cudaError|CUDNN_STATUS_EXECUTION_FAILED|CUBLAS_STATUS_EXECUTION_FAILED"
-)
-
-
-def is_poisoned(error: BaseException) -> bool:
-    """Whether ``error`` came from CUDA in a way that leaves the process unable to use its device any more.
-
-    After such an error every later call fails too ("sticky" errors, CUDA Runtime API, section "Error Handling");
-    running out of memory is not one.
-    """
-    text = f"{type(error).__name__}: {error}"
-    return _POISONED.search(text) is not None and "out of memory" not in text

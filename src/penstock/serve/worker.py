@@ -18,8 +18,8 @@ import msgspec
 
 from penstock.clock import Clock
 from penstock.errors import BadInputError, DeviceLostError
+from penstock.runtime.device_errors import is_poisoned
 from penstock.serve.control import ControlLine, Ready, end_with_supervisor
-from penstock.serve.devices import is_poisoned
 from penstock.serve.executor.base import Executor
 from penstock.serve.executor.make import make_executors
 from penstock.serve.executor.shapes import check_shapes

@@ -40,7 +40,7 @@ from penstock.serve.hosts.agent_messages import (
 )
 from penstock.serve.hosts.gateways.at_head import GatewaysOn
 from penstock.serve.hosts.host_line import HostLine, secret_of
-from penstock.serve.hosts.hub import AgentHub
+from penstock.serve.hosts.hub import HUNG_US, START_US, AgentHub
 from penstock.serve.hosts.ray_launcher import RayLauncher
 from penstock.serve.listen.options import ListenOptions
 from penstock.serve.transport.curve import new_keys
@@ -164,6 +164,11 @@ def test_another_release_is_refused_on_both_sides(head):
     )
     assert f"host gpu:0 was refused: {said}" in head.notes
     line.close()
+    head.hub.hosts[HOSTS[0]].launched = types.SimpleNamespace(how_ended=lambda: "exit status 2")
+    head.until(lambda: head.reports)
+    (report,) = head.reports
+    assert (report.worker, report.is_bad_input) == (0, True)
+    assert report.reason == f"the agent of host gpu:0 could not start: {said}"
 
 
 def test_a_host_that_no_plan_has_is_refused(head):
@@ -294,6 +299,27 @@ def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
     head.until(lambda: head.hub.lost == {"gpu:host0"})
     head.hub.end_plan(1)
     assert set(head.hub.hosts) == {HOSTS[0]}
+
+
+def test_an_agent_that_does_not_connect_is_killed_and_a_first_start_may_take_longer(head):
+    killed = []
+    line = head.agent()
+    head.heard(line, Welcome)
+    line.close()
+    head.until(lambda: head.hub.lost)
+    now_us = MonotonicClock().now_us()
+    for host in head.hub.hosts.values():
+        host.launched = types.SimpleNamespace(
+            how_ended=lambda: None, kill=lambda name=host.name: killed.append(name)
+        )
+        host.gone_since_us = now_us - HUNG_US - 10**6
+    head.hub._next_us = 0
+    head.hub.turn()
+    assert killed == [HOSTS[0]]
+    head.hub.hosts[HOSTS[1]].gone_since_us = now_us - START_US - 10**6
+    head.hub._next_us = 0
+    head.hub.turn()
+    assert killed == [HOSTS[0], *HOSTS]
 
 
 def test_time_in_which_the_head_did_not_look_is_not_silence(head):

@@ -52,7 +52,7 @@ def trained(seen: float, held_out: float, rate: float = 0.05):
 
 
 def test_training_that_gets_worse_returns_its_best_state():
-    network, made, told = trained(seen=3.0, held_out=1.0)
+    network, made, told = trained(seen=3.0, held_out=1.0, rate=0.15)
     lowest = min(point.nats for point in made.curve)
     assert made.kept in made.curve and made.kept.nats == lowest
     assert held_out_nats(network, Goal(1.0)) == pytest.approx(lowest, abs=1e-6)
@@ -86,6 +86,17 @@ def test_the_rate_falls_to_0_within_the_budget():
     late = Pace(recipe, Clock(CPU))
     late.cool(95)
     assert late.done(99) < 1.0 == late.done(100)
+
+
+def test_the_average_reaches_over_two_thirds_of_the_cooling():
+    pace = Pace(Recipe(seconds=None, steps=10_000, average=0.99), Clock(CPU))
+    assert [pace.newest(steps) for steps in (1, 9, 99, 5_000)] == pytest.approx([0.5, 0.1, 0.01, 0.01])
+    pace.cool(6_000)
+    assert pace.newest(6_001) == pace.newest(7_500) == pytest.approx(1 / 1_000)
+    # A short cooling has a short average, or the network would not move.
+    short = Pace(Recipe(seconds=None, steps=10_000), Clock(CPU))
+    short.cool(60)
+    assert short.newest(61) == pytest.approx(1 / 10)
 
 
 def test_the_cooled_network_is_kept_unless_the_best_is_better_by_more_than_luck():

@@ -42,7 +42,7 @@ def runtime_options(command: Command) -> Command:
                 help="How torch runs [default: graph (CUDA graphs) on a GPU, eager on the CPU].",
             ),
             click.option(
-                "--provider", help="onnxruntime's execution provider [default: the first that fits]."
+                "--provider", help="onnxruntime's execution provider [default: the first that starts]."
             ),
             click.option(
                 "--mps",

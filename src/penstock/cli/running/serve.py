@@ -211,7 +211,7 @@ def command(
     from penstock.api.results.plan_result import PlanResult
     from penstock.files import refuse_overwrite
     from penstock.plan.documents.store import load_plan
-    from penstock.plan.measured_where import device_warnings
+    from penstock.plan.measured_where import machine_warnings
     from penstock.record import RECORD_FILES
     from penstock.serve import require_extra
     from penstock.units import us_from_seconds
@@ -219,7 +219,7 @@ def command(
     require_extra("penstock serve")
     from msgspec import structs
 
-    from penstock.serve.devices import devices_by_class
+    from penstock.serve.devices import machines_here
     from penstock.serve.engine.run_folder import run_folder
     from penstock.serve.executor.runtime_options import with_run_cache
     from penstock.serve.live_record import rows_beside
@@ -280,9 +280,9 @@ def command(
         options = replace(options, runtimes=with_run_cache(options.runtimes, folder / "engines"))
         spec = prepare(loaded.plan, loaded.profiles, options, folder)
         write_options(options, folder)
-        for warning in device_warnings(
-            loaded.plan.scenario, loaded.profiles, devices_by_class(spec.worker_devices)
-        ):
+        # Else the workers are on other machines.
+        here = machines_here(spec.stages, spec.worker_devices) if makes is None else {}
+        for warning in machine_warnings(loaded.plan.scenario, loaded.profiles, here):
             log.warning(warning)
         if journal is not None:
             journal.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ _OPTIONS = (
         multiple=True,
         metavar="[CLASS=]KIND",
         help="onnxruntime (default), torch, padded or emulated, for one device class or for all others. A class that "
-        "requires an NVIDIA device takes onnxruntime if that can use it, otherwise torch.",
+        "requires a GPU takes onnxruntime if that can use it, otherwise torch.",
     ),
     click.option(
         "--device",
@@ -50,7 +50,8 @@ _OPTIONS = (
         "providers",
         multiple=True,
         metavar="[CLASS=]NAME",
-        help="onnxruntime's execution provider [default: on a GPU the first of tensorrt, cuda, migraphx, openvino].",
+        help="onnxruntime's execution provider [default: on a GPU the first that starts of tensorrt, cuda, "
+        "migraphx, openvino].",
     ),
     click.option(
         "--engine-cache",
@@ -79,12 +80,13 @@ class ServingRuntimes:
         Raises :class:`~penstock.errors.BadInputError` for an unknown class or value, or for values that do not go
         together.
         """
+        from penstock.device.facts import VENDORS
         from penstock.serve.executor.runtime_options import parse_runtimes, with_gpu_defaults
         from penstock.serve.prepare import parse_executors
 
         specs = plan.scenario.cluster.device_classes
         classes = frozenset(specs)
-        on_gpu = frozenset(name for name, spec in specs.items() if "nvidia" in (spec.requires or {}))
+        on_gpu = {name: tuple(spec.requires or VENDORS) for name, spec in specs.items() if spec.needs_device}
         kinds = parse_executors(self.executors, classes)
         kinds = with_gpu_defaults(kinds, self.devices, on_gpu, by_turns=plan.scheduled is not None)
         cache = None if self.engine_cache is None else str(self.engine_cache.absolute())
@@ -94,7 +96,7 @@ class ServingRuntimes:
             "mode": self.modes,
             "provider": self.providers,
         }
-        return kinds, parse_runtimes(texts, kinds, classes, cache, on_gpu)
+        return kinds, parse_runtimes(texts, kinds, classes, cache, frozenset(on_gpu))
 
 
 serving_runtime_options = option_group("runtimes", ServingRuntimes, _OPTIONS)

@@ -195,5 +195,7 @@ def _document(output: Path, method: str, generator: Generator) -> dict[str, Any]
     parts = getattr(generator, "parts", None)
     if parts is not None:
         document["training"] = [part.facts.training.model_dump(mode="json") for part in parts]
-        document["scores"] = dict(getattr(generator, "scores", {}))
+    scores = getattr(generator, "scores", None)
+    if scores:
+        document["scores"] = dict(scores)
     return document

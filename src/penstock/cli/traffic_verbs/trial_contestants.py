@@ -31,12 +31,14 @@ class Wanted:
         hour: int,
         streams: int,
         minutes: float | None,
+        machine: Machine | None = None,
     ) -> None:
         from penstock.errors import BadInputError
         from penstock.traffic.source.superposed import parse_mix
 
         self.mix: Mapping[str, float] = parse_mix(mix_text)
         self.hour, self.streams, self.minutes, self.methods = hour, streams, minutes, methods
+        self.machine = machine
         self.bundles: dict[str, Path] = {}
         for bundle in bundles:
             name, equals, path = bundle.partition("=")
@@ -59,7 +61,7 @@ def contestants_of(
     from penstock.traffic.truth.truth_generator import TruthGenerator
 
     if real_path is not None and not has_streams(real_path):
-        _refuse_bundles(real_path, wanted)
+        _refuse_streams(real_path, wanted)
         trace = load_trace(real_path)
         generated_traces = {"renewal of its gaps": aggregate_loads.renewal_trace, **_of_windows(wanted)}
         folds = [aggregate_loads.aggregate_contestants(trace, generated_traces, fold) for fold in (0, 1)]
@@ -73,7 +75,7 @@ def contestants_of(
         streams = load_streams(real_path)
         real, other = session_loads.recorded_halves(streams, seed=0)
         training = session_loads.second_half(streams, seed=0)
-    generators = _generators(wanted, training, real_path is None)
+    generators = _generators(wanted, training, _machine(real_path, wanted))
     generated = [session_loads.generated(name, generator) for name, generator in generators.items()]
     return "a", [(real, [other, *generated, *session_loads.plain_loads()])]
 
@@ -84,13 +86,17 @@ def _world(truth: Any, number: int) -> Any:
     return dataclasses.replace(truth, world=number)
 
 
-def _refuse_bundles(path: Path, wanted: Wanted) -> None:
+def _refuse_streams(path: Path, wanted: Wanted) -> None:
     from penstock.errors import BadInputError
 
     if wanted.bundles:
         raise BadInputError(
             f"{path}: names no streams, so no generator of streams can meet it: leave out --load. With --method, "
             f"windows of the trace are learned; a renewal of its gaps is in the test in any case."
+        )
+    if wanted.machine is not None:
+        raise BadInputError(
+            f"{path}: names no streams, so no state machine can be theirs. Leave out --machine."
         )
 
 
@@ -106,21 +112,35 @@ def _of_windows(wanted: Wanted) -> dict[str, MakeTrace]:
     }
 
 
-def _fitted(wanted: Wanted, method: str, machine: Machine | None, training: Streams) -> Generator:
-    from penstock.traffic.generator.protocol import FitOptions, fit_generator
+def _machine(real_path: Path | None, wanted: Wanted) -> Machine | None:
+    """That of the events: the serving machine if sessions are simulated, else the one that is named."""
+    from penstock.errors import BadInputError
+    from penstock.traffic.machine import known_machine
 
+    if real_path is not None:
+        return wanted.machine
+    if wanted.machine is not None:
+        raise BadInputError(
+            "--machine is that of the streams in --real; simulated sessions have their own. Leave it out."
+        )
+    return known_machine("serving")
+
+
+def _fitted(wanted: Wanted, method: str, machine: Machine | None, training: Streams) -> Generator:
+    from penstock.traffic.generator.protocol import WITH_MACHINE, FitOptions, fit_generator
+
+    machine = machine if method in WITH_MACHINE else None
     note(f"{method}: fitting on {len(training):,} streams")
     cpu_seconds = None if wanted.minutes is None else 60 * wanted.minutes
     options = FitOptions(cpu_seconds=cpu_seconds, machine=machine, hour=wanted.hour)
     return fit_generator(method, training, seed=0, options=options)
 
 
-def _generators(wanted: Wanted, training: Streams | None, simulated: bool) -> dict[str, Generator]:
+def _generators(wanted: Wanted, training: Streams | None, machine: Machine | None) -> dict[str, Generator]:
     from penstock.traffic.generator.protocol import load_generator
-    from penstock.traffic.machine import known_machine
 
     made: dict[str, Generator] = {name: load_generator(path) for name, path in wanted.bundles.items()}
     for method in wanted.methods:
         assert training is not None
-        made[method] = _fitted(wanted, method, known_machine("serving") if simulated else None, training)
+        made[method] = _fitted(wanted, method, machine, training)
     return made

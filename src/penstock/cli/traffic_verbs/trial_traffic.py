@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,11 @@ DEMAND_SHARE = 0.9
     "real_path",
     type=click.Path(path_type=Path),
     help="A trace [default: simulated serving sessions].",
+)
+@click.option(
+    "--machine",
+    "machine_name",
+    help="Of the streams in --real: lte, 5g, ngap, serving, or a FILE. smm needs it, gru and transformer can use it.",
 )
 @click.option(
     "--mix", "mix_text", default="batch:1", show_default=True, help="Classes of the simulated sessions."
@@ -91,6 +97,7 @@ def trial(
     bundles: Sequence[str],
     methods: Sequence[str],
     real_path: Path | None,
+    machine_name: str | None,
     mix_text: str,
     hour: int,
     streams: int,
@@ -120,15 +127,20 @@ def trial(
     from penstock.plan.documents.store import load_plan
     from penstock.simulate.decisive.contestants import Rules, over_folds
     from penstock.simulate.decisive.runs import run_contest
+    from penstock.traffic.machine import machine_of
 
     rules = Rules(policy, seconds, target, half_width=half_width, most_runs=runs, fewest_runs=min(5, runs))
     loaded = load_plan(plan_path)
     table = dispatch_table(loaded.plan, loaded.profiles)
     first_rps = [0.8 * model.rate_rps for model in loaded.plan.models]
-    wanted = Wanted(tuple(bundles), tuple(methods), mix_text, hour, streams, minutes)
+    machine = machine_of(machine_name) if machine_name else None
+    wanted = Wanted(tuple(bundles), tuple(methods), mix_text, hour, streams, minutes, machine)
     part, folds = contestants_of(real_path, wanted)
     counts = {one.name: _streams(one, first_rps) for real, others in folds for one in (real, *others)}
-    measured = [run_contest(table, first_rps, real, others, rules, _tell) for real, others in folds]
+    measured = [
+        run_contest(table, first_rps, real, others, rules, _teller(rules, len(folds) - 1 - fold))
+        for fold, (real, others) in enumerate(folds)
+    ]
     outcomes = over_folds(measured) if part == "b" else measured[0]
     verdicts = _judge(part, outcomes, rules)
     needed = _fleets(loaded, outcomes, first_rps, rules, devices, demand_rps) if devices else None
@@ -144,10 +156,20 @@ def _streams(contestant: Contestant, first_rps: list[float]) -> float | None:
     return streams_of_load(contestant, first_rps)
 
 
-def _tell(run: int, outcomes: Sequence[Outcome]) -> None:
-    widest = max(one.error.half_width for one in outcomes)
-    errors = ", ".join(f"{one.contestant.name} {one.error.mean:+.1%}" for one in outcomes[1:])
-    note(f"run {run}: {errors}; widest interval ± {widest:.1%}")
+def _teller(rules: Rules, folds_left: int) -> Callable[[int, Sequence[Outcome]], None]:
+    """Says after each run what was found, and how long all runs that may follow would take."""
+    begin = time.monotonic()
+
+    def tell(run: int, outcomes: Sequence[Outcome]) -> None:
+        widest = max(one.error.half_width for one in outcomes)
+        errors = ", ".join(f"{one.contestant.name} {one.error.mean:+.1%}" for one in outcomes[1:])
+        left_s = (time.monotonic() - begin) / run * (rules.most_runs * (1 + folds_left) - run)
+        note(
+            f"run {run} of at most {rules.most_runs}: {errors}; widest interval ± {widest:.1%}, "
+            f"at most {left_s:.0f} s left"
+        )
+
+    return tell
 
 
 def _judge(part: str, outcomes: Sequence[Outcome], rules: Rules) -> list[Verdict]:

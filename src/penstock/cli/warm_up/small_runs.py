@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from penstock.cluster import Cluster, DeviceClass
@@ -16,8 +18,15 @@ from penstock.partition.problem import PartitionProblem, TensorUse, make_problem
 from penstock.plan.dispatch_table import dispatch_table
 from penstock.plan.documents.plan import Plan
 from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
+from penstock.plan.exact.latency_budget import budgets
+from penstock.plan.interfaces import SearchLimits
+from penstock.plan.large.column_generation import relax_spaces
 from penstock.plan.large.knapsack_covers import Configurations, cover
-from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.plan.large.whole_covers import whole_covers
+from penstock.plan.large.whole_worker_bound import whole_worker_bound
+from penstock.plan.large.whole_worker_kernels import exchange_pairs
+from penstock.plan.planners.pool_planner import PoolPlanner, template_spaces
+from penstock.plan.planning_question import PlanningQuestion
 from penstock.ppipe.simulator.published import POLICIES as PUBLISHED
 from penstock.ppipe.simulator.published import simulate_published
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
@@ -86,7 +95,18 @@ def _plan() -> tuple[Plan, dict[str, Profile]]:
     profiles = {"m": profile}
     one = Configurations(np.zeros(1, np.int64), np.ones((1, 1), np.int64), np.ones(1), np.ones((1, 1)))
     cover(one, 1.0, np.ones(1))  # by the planner only if templates are too many to list
+    _choose_whole_covers(scenario, profiles)
     return PoolPlanner().plan(scenario, profiles).solution, profiles
+
+
+def _choose_whole_covers(scenario: Scenario, profiles: dict[str, Profile]) -> None:
+    """As the planner does if templates are too many to list and the fleet is small."""
+    question = PlanningQuestion(scenario, profiles)
+    spaces = template_spaces(question, budgets(question))
+    prices = relax_spaces(spaces, question.fleet).prices
+    whole = whole_worker_bound(spaces, question.fleet, prices, 0.0, math.inf)
+    whole_covers(whole.finders, question.fleet, whole.device_price, 0.0, SearchLimits(), whole.bound)
+    exchange_pairs(np.ones((2, 1)), np.arange(3), np.ones(1), np.ones(1), np.arange(2), 1, 0)
 
 
 def _serve(plan: Plan, profiles: dict[str, Profile]) -> None:

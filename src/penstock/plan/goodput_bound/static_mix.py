@@ -216,7 +216,7 @@ def _solve(uses: ChainUses, columns: Sequence[int], whole: Whole, cuts: Sequence
     mean, cut_dual, device, link_dual, _ = np.split(np.abs(solver.row_dual), places)
     total = float(device.sum())
     value = float(mean[whole.need > 0].sum() + cut_dual.sum() - link_dual.sum()) / total
-    amount = np.array([solver.values[capacity[t]] for t in columns])
+    amount = solver.values[[capacity[t] for t in columns]]
     return _Answer(
         part=value,
         capacity=amount * unit[list(columns)] / whole.length_s,

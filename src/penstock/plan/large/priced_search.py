@@ -31,7 +31,8 @@ from penstock.plan.interfaces import SearchLimits
 from penstock.plan.large.column_generation import Relaxation, relax_spaces
 from penstock.plan.large.model_columns import combine
 from penstock.plan.large.rounding import round_up
-from penstock.plan.large.whole_worker_bound import tightened
+from penstock.plan.large.whole_covers import whole_covers
+from penstock.plan.large.whole_worker_bound import WholeBound, whole_worker_bound
 from penstock.plan.templates.dominance import integer_undominated
 from penstock.plan.templates.fleet import Fleet
 from penstock.plan.templates.pricing import near_best
@@ -78,13 +79,19 @@ def search_spaces(spaces: Sequence[TemplateSpace], fleet: Fleet, limits: SearchL
     if math.isfinite(bound):
         templates, workers = _rounded(relaxation, fleet)
         known = value_of(templates, workers, fleet)
+        whole = WholeBound(bound, relaxation.prices.device)
         if value_gap(known, bound) > limits.gap and fleet.count.sum() <= FEW_DEVICES * len(spaces):
             until = solving_seconds() + BOUND_SHARE * (deadline - solving_seconds())
-            bound = tightened(spaces, fleet, relaxation.prices, known, until)
+            whole = whole_worker_bound(spaces, fleet, relaxation.prices, known, until)
+            bound = whole.bound
         if fleet.hourly_cost is None and value_gap(known, bound) > limits.gap:
-            templates, workers = _with_near(spaces, relaxation, fleet, templates, workers, MOST_COMBINED)
             rest = SearchLimits(limits.gap, COMBINING_SHARE * (deadline - solving_seconds()))
-            workers = combine(templates, workers, fleet, relaxation.prices, rest, bound)
+            if whole.finders:
+                found = whole_covers(whole.finders, fleet, whole.device_price, known, rest, bound)
+                templates, workers = found or (templates, workers)
+            else:
+                templates, workers = _with_near(spaces, relaxation, fleet, templates, workers, MOST_COMBINED)
+                workers = combine(templates, workers, fleet, relaxation.prices, rest, bound)
             served = np.flatnonzero(workers.any(axis=1))
             templates, workers = templates.take(served), workers[served]
         if value_gap(value_of(templates, workers, fleet), bound) > limits.gap:
@@ -93,9 +100,9 @@ def search_spaces(spaces: Sequence[TemplateSpace], fleet: Fleet, limits: SearchL
             if len(np.unique(templates.model)) == len(spaces):
                 effort = Effort(SOLVER_SHARE * limits.gap, deadline - solving_seconds())
                 answer = solve(templates, fleet, effort, start=workers)
-                found, nodes = trimmed(templates, answer.workers), answer.nodes
-                if value_of(templates, found, fleet) > value_of(templates, workers, fleet):
-                    workers = found
+                better, nodes = trimmed(templates, answer.workers), answer.nodes
+                if value_of(templates, better, fleet) > value_of(templates, workers, fleet):
+                    workers = better
     value = value_of(templates, workers, fleet)
     stats: dict[str, float | int | str] = {
         "templates_seen": sum(space.size for space in spaces),

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.arrays import I64
+from penstock.errors import BadInputError
+from penstock.runtime.device_errors import is_out_of_memory
 from penstock.runtime.runner import BoundRun, Runner, open_runner
 from penstock.runtime.settings import RuntimeSettings
 
@@ -43,7 +45,7 @@ class Reply(NamedTuple):
 
     ``took_ns`` is how long each took: on the device's own clock if it has one, else end less start. ``memory`` is
     the peak use of the device: weights, activations, workspace, in bytes. ``copied_bytes``: of a run through the host,
-    the inputs and the outputs.
+    the inputs and the outputs. ``executor``: :attr:`penstock.runtime.runner.Runner.in_words`.
     """
 
     start_ns: I64
@@ -53,6 +55,8 @@ class Reply(NamedTuple):
     memory: tuple[int, int, int] | None = None
     is_out_of_memory: bool = False
     copied_bytes: tuple[int, int] = (0, 0)
+    executor: str = ""
+    is_bad_input: bool = False
 
 
 @final
@@ -100,13 +104,15 @@ def serve_steps(
             barrier.wait()
             reply = timed_runs(bound, step, finished, goal, copies)
             copied = bound.copied_bytes if isinstance(bound, _ThroughHost) else (0, 0)
-            connection.send(reply._replace(memory=_memory(runner), copied_bytes=copied))
+            connection.send(
+                reply._replace(memory=_memory(runner), copied_bytes=copied, executor=runner.in_words)
+            )
         except Exception as error:  # the parent stops the other copies, and names the piece
             empty = np.empty(0, np.int64)
-            is_memory = type(error).__name__ == "OutOfMemoryError"
-            connection.send(
-                Reply(empty, empty, f"{type(error).__name__}: {error}", is_out_of_memory=is_memory)
-            )
+            is_bad = isinstance(error, BadInputError)
+            what = str(error) if is_bad else f"{type(error).__name__}: {error}"
+            is_memory = is_out_of_memory(error)
+            connection.send(Reply(empty, empty, what, is_out_of_memory=is_memory, is_bad_input=is_bad))
             return
 
 

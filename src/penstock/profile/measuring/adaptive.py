@@ -45,7 +45,7 @@ class AdaptiveTiming:
     ``ended`` says in words why no larger batch was measured. ``copies_us``: what the copies from and to the host's
     memory add to the whole model's device time, float64, shape (2, batches): into the device, and back.
     ``is_timed_out``: with more time, larger batches would be measured. ``is_steady``: the warm-up ended with steady
-    times."""
+    times. ``executor``: what computed, in words."""
 
     batches: tuple[int, ...]
     timing: Timing
@@ -54,6 +54,7 @@ class AdaptiveTiming:
     copies_us: NDArray[np.float64]
     is_timed_out: bool = False
     is_steady: bool = True
+    executor: str = ""
 
 
 _FORGETFUL = NoKeeper()
@@ -123,6 +124,7 @@ class _Visit:
             np.stack([column.copies_us for column in self._columns], axis=1),
             is_timed_out,
             self._is_steady,
+            self._columns[-1].executor,
         )
 
     def _find_kept(self, progress: Callable[[int, str], None]) -> None:
@@ -201,7 +203,7 @@ class _Visit:
         copied_ns = float(np.median(overlapping_ns(replies)) - np.median(runs_ns[last]))
         in_and_out = np.array(replies[0].copied_bytes, float)
         copies_us = max(copied_ns, 0.0) / 1e3 * in_and_out / max(in_and_out.sum(), 1.0)
-        return Column(runs_ns, memory, copies_us)
+        return Column(runs_ns, memory, copies_us, replies[0].executor)
 
     def _step(self, piece: int, index: int, seconds: float) -> Step:
         """A piece at batch ``index``, in ``seconds`` for all pieces and rounds."""

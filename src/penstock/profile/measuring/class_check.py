@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.errors import BadInputError
-from penstock.profile.measuring.measure import machine_at_hand
+from penstock.profile.machine_here import machine_at_hand
 from penstock.profile.prediction.device_catalogue import CATALOGUE
 from penstock.runtime.settings import RuntimeSettings
 

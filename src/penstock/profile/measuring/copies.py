@@ -61,7 +61,8 @@ class Copies:
     def run(self, step: Step) -> list[Reply]:
         """Run ``step`` on all copies at once; one reply a copy.
 
-        Raises :class:`PenstockError` if the piece fails to run or a process dies.
+        Raises :class:`PenstockError` if the piece fails to run or a process dies, :class:`BadInputError` if it cannot
+        run under the step's settings.
         """
         for connection in self._connections:
             with suppress(BrokenPipeError):  # its process has ended: receiving says so in full
@@ -86,6 +87,8 @@ class Copies:
             ) from None
         if reply.is_out_of_memory:
             raise OutOfDeviceMemoryError(f"{step.model.stem} at {step.inputs.stem}: {reply.error}")
+        if reply.is_bad_input:
+            raise BadInputError(f"{step.model.stem}: {reply.error}")
         if reply.error is not None:
             raise PenstockError(f"{step.model.stem} failed on {step.inputs.stem}: {reply.error}")
         return reply

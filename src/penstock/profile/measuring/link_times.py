@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, Protocol, final
 
+from penstock.device.cuda_order import number_as_the_driver_does
 from penstock.errors import BadInputError, PenstockError
 from penstock.profile.links import Link, LinkKind, fit_link
 
@@ -148,6 +149,7 @@ def _links_here(device: str) -> Iterator[Link]:
         import torch
     except ImportError:
         return
+    number_as_the_driver_does()
     if torch.version.cuda is None:
         return
     if not torch.cuda.is_available():

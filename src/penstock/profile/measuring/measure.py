@@ -18,12 +18,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from penstock.device.discover import describe_device
-from penstock.device.names import device_class_of
-from penstock.errors import BadInputError, MissingExtraError, NoDriverError, PenstockError
+from penstock.device.cuda_order import number_as_the_driver_does
+from penstock.errors import BadInputError, PenstockError
 from penstock.graph.reading.onnx_reader import OnnxModel
 from penstock.profile.links import Link
-from penstock.profile.measured_machine import Machine, WorkerCosts, installed_libraries, machine_of
+from penstock.profile.machine_here import machine_at_hand
+from penstock.profile.measured_machine import WorkerCosts
 from penstock.profile.measuring.adaptive import full_table, time_adaptively
 from penstock.profile.measuring.copies import Copies, OpenCopies
 from penstock.profile.measuring.inputs import NO_SAMPLES
@@ -43,7 +43,7 @@ from penstock.profile.measuring.timing import (
 from penstock.profile.measuring.worker_start import Meter, NvmlMeter, measure_worker_costs
 from penstock.profile.table import BlockMemory, LatencyTable, Provenance
 from penstock.runtime.settings import RuntimeSettings, captured_batches
-from penstock.runtime.torch_device import describe_torch, import_torch
+from penstock.runtime.torch_device import describe_torch
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ def measure(
     _check(max_batch, shares, threads)
     chosen = replace(settings or RuntimeSettings(), threads=threads)
     on_gpu = chosen.device != "cpu"
+    if on_gpu:
+        number_as_the_driver_does()  # in the processes that measure
     if not model.graph.is_batched:
         max_batch = 1
     batches = captured_batches(max_batch) if on_gpu else tuple(range(1, max_batch + 1))
@@ -152,6 +154,7 @@ def measure_pieces(
     memory: tuple[BlockMemory, ...] = ()
     links: tuple[Link, ...] = ()
     seen: ClocksSeen | None = None
+    executor = ""
     meter = meter or NvmlMeter(settings)
     if settings.device == "cpu":
         timings = time_pieces(
@@ -182,6 +185,7 @@ def measure_pieces(
             )
         seen = watch.seen
         for share, one in adaptive.items():
+            executor = one.executor
             tables[share], by_batch = full_table(one)
             factors += by_batch.tolist()
             notes.append(f"share {share}: batches {', '.join(map(str, one.batches))}; {one.ended}")
@@ -201,6 +205,7 @@ def measure_pieces(
                 notes.append(f"no links: {error}".rstrip("."))
     machine = machine_at_hand(settings)
     machine = machine if seen is None else seen.put_into(machine)
+    machine = replace(machine, executor=executor or machine.executor)
     note = (
         f"{settings.threads} thread(s) a worker; blocks times {min(factors):.3f}-{max(factors):.3f} "
         f"so that they sum to the whole model"
@@ -224,36 +229,6 @@ def measure_pieces(
     )
 
 
-def machine_at_hand(settings: RuntimeSettings) -> Machine:
-    """What measures under ``settings``: the processor, or the GPU as its driver describes it just after work."""
-    if settings.device == "cpu":
-        return Machine(
-            device_name=device_name(),
-            device_class=device_name(),
-            libraries=installed_libraries((settings.kind,)),
-            executor=settings.kind,
-        )
-    try:
-        device = describe_device(settings.driver_name)
-    except (MissingExtraError, NoDriverError):
-        return _machine_without_driver(settings)
-    return machine_of(device, executor=settings.in_words, precision=settings.precision)
-
-
-def _machine_without_driver(settings: RuntimeSettings) -> Machine:
-    """The GPU if NVML cannot be asked: its name, if torch tells it. Driver, clocks and power stay unknown."""
-    name = "a GPU whose driver was not asked: pip install 'penstock-serving[gpu]'"
-    if settings.kind == "torch":
-        name = str(import_torch().cuda.get_device_name(settings.device))
-    return Machine(
-        device_name=name,
-        device_class=device_class_of(name),
-        libraries=installed_libraries(),
-        executor=settings.in_words,
-        precision=settings.precision,
-    )
-
-
 def software(settings: RuntimeSettings) -> str:
     """The runtime and its version, and Python's."""
     if settings.kind == "torch":
@@ -266,13 +241,3 @@ def _check(max_batch: int, shares: Sequence[int], threads: int) -> None:
         raise BadInputError(f"max_batch (={max_batch}) and threads (={threads}) must be >= 1. Raise them.")
     if not shares or min(shares) < 1 or len(set(shares)) != len(shares):
         raise BadInputError(f"shares (={list(shares)}) must be different whole numbers >= 1, such as 1,2.")
-
-
-def device_name() -> str:
-    """The processor's name, as far as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():  # platform.processor() is empty on most Linux systems
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -26,12 +26,13 @@ class Column:
     """All pieces at one batch on one share.
 
     ``runs_ns``: durations of each piece's runs. ``memory_bytes``: int64, shape (pieces, 3): weights, activations,
-    workspace. ``copies_us``: into the device and back, of the whole model.
+    workspace. ``copies_us``: into the device and back, of the whole model. ``executor``: what computed, in words.
     """
 
     runs_ns: tuple[NDArray[np.int64], ...]
     memory_bytes: NDArray[np.int64]
     copies_us: NDArray[np.float64]
+    executor: str = ""
 
 
 class Keeper(Protocol):
@@ -89,8 +90,9 @@ class PartialResults:
         if not path.exists():
             return None
         with np.load(path) as arrays:
-            runs = tuple(arrays[f"runs_{index}"] for index in range(len(arrays.files) - 2))
-            return Column(runs, arrays["memory_bytes"], arrays["copies_us"])
+            count = sum(name.startswith("runs_") for name in arrays.files)
+            runs = tuple(arrays[f"runs_{index}"] for index in range(count))
+            return Column(runs, arrays["memory_bytes"], arrays["copies_us"], str(arrays["executor"]))
 
     def keep(self, share: int, batch: int, column: Column) -> None:
         """See :class:`Keeper`."""
@@ -98,11 +100,12 @@ class PartialResults:
             self._folder.mkdir(parents=True)
             _write_whole(self._folder / _QUESTION, json.dumps(self._question, indent=1).encode())
         # Any: to mypy, one of these could be the argument allow_pickle.
-        runs: dict[str, Any] = {f"runs_{index}": one for index, one in enumerate(column.runs_ns)}
+        arrays: dict[str, Any] = {f"runs_{index}": one for index, one in enumerate(column.runs_ns)}
+        arrays["executor"] = np.array(column.executor)
         path = self._path(share, batch)
         beside = path.with_suffix(".new.npz")
         # Without allow_pickle: numpy before 2.2 would keep it as one more array.
-        np.savez(beside, memory_bytes=column.memory_bytes, copies_us=column.copies_us, **runs)
+        np.savez(beside, memory_bytes=column.memory_bytes, copies_us=column.copies_us, **arrays)
         beside.replace(path)  # an interrupted run leaves no half file under the name
 
     @property

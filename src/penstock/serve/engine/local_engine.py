@@ -278,7 +278,10 @@ class LocalEngine:
         if worker.epoch == self._epochs.loading:
             self._epochs.give_up_loading(f"{name} could not start: {report.reason}")
             return
-        self._refuse_early_end(name, report.reason, is_host_gone=report.was_up and report.restart_us < 0)
+        is_host_gone = report.was_up and report.restart_us < 0
+        self._refuse_early_end(
+            name, report.reason, is_host_gone=is_host_gone, is_bad_input=report.is_bad_input
+        )
         self._dispatcher.send(WorkerDown(report.worker, f"{name} died ({report.reason})."))
         self._note_end(name, report.reason, report.restart_us, was_up=report.was_up)
 
@@ -292,13 +295,16 @@ class LocalEngine:
         self._selector.unregister(child.line)
         self._ended(process, child.reap(END_S))
 
-    def _refuse_early_end(self, name: str, reason: str, *, is_host_gone: bool) -> None:
+    def _refuse_early_end(
+        self, name: str, reason: str, *, is_host_gone: bool, is_bad_input: bool = False
+    ) -> None:
         """:class:`PenstockError` if a process ends before the server is ready, unless its host is to come back."""
         if self._is_started:
             return
         self._early_losses[name] += 1
         if not is_host_gone or self._early_losses[name] > EARLY_LOSSES:
-            raise PenstockError(f"{name} could not start: {reason}")
+            kind = BadInputError if is_bad_input else PenstockError
+            raise kind(f"{name} could not start: {reason}")
 
     def _ended(self, process: Process, reason: str, *, is_host_gone: bool = False) -> None:
         """A process has ended: the dispatcher hears of it, and it is started again later."""

@@ -33,12 +33,16 @@ END_S = 5.0
 
 
 class WorkerEnded(msgspec.Struct, frozen=True, tag=True):
-    """A worker ended. It starts again after ``restart_us``; -1 if its host must come back first."""
+    """A worker ended. It starts again after ``restart_us``; -1 if its host must come back first.
+
+    ``is_bad_input``: it cannot start because of what the user gave.
+    """
 
     worker: int
     reason: str
     was_up: bool
     restart_us: int
+    is_bad_input: bool = False
 
 
 WorkerReport = WorkerUp | WorkerEnded | WorkerCouldRun

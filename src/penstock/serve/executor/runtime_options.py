@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from penstock.device.facts import Vendor
 from penstock.errors import BadInputError
 from penstock.runtime.available import default_gpu_runtime
 from penstock.runtime.settings import RuntimeKind, RuntimeSettings
@@ -36,8 +37,9 @@ def parse_runtimes(
 ) -> dict[str, RuntimeSettings]:
     """Settings for every class; ``options`` are the texts of ``device``, ``precision``, ``mode``, ``provider``.
 
-    Classes ``on_gpu`` require an NVIDIA device: their workers see that one only, so they compute on ``cuda`` if nothing
-    else is said. Raises :class:`BadInputError` for an unknown class or value, or values that do not go together.
+    Classes ``on_gpu`` require a device: their workers see that one only, so they compute on ``cuda`` (of any vendor,
+    the first GPU) if nothing else is said. Raises :class:`BadInputError` for an unknown class or value, or values that
+    do not go together.
     """
     chosen = {name: by_class(f"--{name}", texts, known_classes) for name, texts in options.items()}
     runtimes = {}
@@ -73,19 +75,23 @@ def _builds(settings: RuntimeSettings) -> bool:
 def with_gpu_defaults(
     executors: Mapping[str, ExecutorKind],
     devices: Sequence[str],
-    on_gpu: frozenset[str],
+    on_gpu: Mapping[str, Sequence[Vendor]],
     *,
     by_turns: bool = False,
 ) -> dict[str, ExecutorKind]:
     """``executors`` with a runtime that can use a GPU for those of ``on_gpu`` for which neither option says anything.
 
-    ``by_turns``: models take turns on the devices. Raises :class:`BadInputError` if no installed runtime can.
+    ``on_gpu``: by class, the vendors of which it takes a device. ``by_turns``: models take turns on the devices. Raises
+    :class:`BadInputError` if no installed runtime can.
     """
     said = {text.rpartition("=")[0] for text in devices}
-    free = on_gpu - executors.keys() - said
     if "" in executors or "" in said:
-        free = frozenset()
-    return {**executors, **{name: default_gpu_runtime(name, by_turns=by_turns) for name in sorted(free)}}
+        return dict(executors)
+    free = sorted(on_gpu.keys() - executors.keys() - said)
+    return {
+        **executors,
+        **{name: default_gpu_runtime(name, on_gpu[name], by_turns=by_turns) for name in free},
+    }
 
 
 def _check_pinned(device_class: str, device: str) -> None:

@@ -36,15 +36,14 @@ class TorchExecutor:
         self._stage = stage
         self._on_gpu = stage.runtime.device != "cpu"
         largest = len(stage.latency_us) - 1
-        may_pad = stage.runtime.torch_mode == "graph" and all(
-            spec.is_batched for spec in (*stage.inputs, *stage.computed)
-        )
+        is_graph = stage.runtime.torch_mode == "graph"
+        may_pad = is_graph and all(spec.is_batched for spec in (*stage.inputs, *stage.computed))
         self._sizes = captured_batches(largest) if may_pad else tuple(range(1, largest + 1))
         self._may_pad = may_pad
         self._specs = {spec.name: spec for spec in stage.inputs}
         self._outputs = [spec.name for spec in stage.computed]
         # From the largest down: smaller graphs then fit into the memory that the largest one reserved.
-        warm = self._sizes if may_pad else {1, largest}
+        warm = self._sizes if is_graph else {1, largest}
         self._staged: dict[int, Staged] = {}
         for size in sorted(warm, reverse=True):
             self._warm_up(size)
@@ -75,10 +74,10 @@ class TorchExecutor:
         zeros = [_zeros(self._specs[name], size) for name in self._runner.inputs]
         if self._on_gpu:
             self._staged[size] = self._runner.staged(zeros)
-            self._staged[size].run(zeros)
+            made = dict(zip(self._runner.outputs, self._staged[size].run(zeros), strict=True))
         else:
             made = self._runner.run(dict(zip(self._runner.inputs, zeros, strict=True)))
-            check_shapes(self._stage, made, size)
+        check_shapes(self._stage, made, size)
 
 
 def _zeros(spec: TensorSpec, samples: int) -> Array:

@@ -62,7 +62,7 @@ def model_index(models: Sequence[ModelSpec]) -> dict[str, dict[str, int]]:
     return found
 
 
-def index_of(asked: ModelSpec, models: Sequence[ModelSpec]) -> int:
+def index_in_other_plan(asked: ModelSpec, models: Sequence[ModelSpec]) -> int:
     """The index of the model of another plan that clients know by the same name and version."""
     names = [(model.public_name, model.version) for model in models]
     return names.index((asked.public_name, asked.version))

@@ -15,7 +15,7 @@ from typing import final
 import msgspec
 
 from penstock.serve.gateway.admission import checked_samples, shared_value
-from penstock.serve.gateway.backend import index_of
+from penstock.serve.gateway.backend import index_in_other_plan
 from penstock.serve.gateway.first_stage import first_messages
 from penstock.serve.gateway.ledger import Ledger
 from penstock.serve.gateway.metrics import GatewayMetrics
@@ -351,7 +351,7 @@ class Gateway:
             # Waiting in the queue of a later plan or not, the model is that of the request's own epoch.
             epoch, pipeline, batch = (request.epoch, -1, -1) if place is None else place
             spec = self._specs[epoch]
-            model = request.model if epoch == request.epoch else index_of(asked, spec.models)
+            model = request.model if epoch == request.epoch else index_in_other_plan(asked, spec.models)
             if pipeline >= 0:
                 pipeline -= spec.table["pipeline_offsets"][model]
             finish_us = now_us if request.has_result else -1

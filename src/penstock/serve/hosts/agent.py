@@ -95,6 +95,7 @@ class HostAgent:
         self._ask_clock_us = 0
         self._told_lost: frozenset[str] = frozenset()
         self._is_ending = False
+        self._unheard = 0
         keep_keys(keys, folder)
         write_offset(folder, 0)
 
@@ -104,13 +105,21 @@ class HostAgent:
         while not self._is_ending:
             if self._line is None:
                 if self._clock.now_us() - alone_since_us > ORPHAN_S * US_PER_S:
-                    raise PenstockError(
-                        f"host {self._host}: no head at {self._head.text} for {ORPHAN_S:.0f} s."
-                    )
+                    raise self._no_head()
                 self._connect()
             self._turn()
-            if self._line is not None:
+            if self._line is not None and self._line.is_proven:
                 alone_since_us = self._clock.now_us()
+                self._unheard = 0
+
+    def _no_head(self) -> PenstockError:
+        if self._unheard:
+            return BadInputError(
+                f"host {self._host}: {self._head.text} ended the line {self._unheard} times in {ORPHAN_S:.0f} s "
+                f"without a word. It is not the head of the run whose keys this agent has: "
+                f"start the agent with the keys of the run, and give it the head's address."
+            )
+        return PenstockError(f"host {self._host}: no head at {self._head.text} for {ORPHAN_S:.0f} s.")
 
     def end(self, number: int = 0, frame: FrameType | None = None) -> None:
         """Leave :meth:`run` soon; a signal handler."""
@@ -170,10 +179,14 @@ class HostAgent:
         assert self._line is not None
         self._selector.unregister(self._line)
         self._line.close()
+        is_unheard = not self._line.is_proven
         self._line = None
         self._orders = []
         self._gateways.lose_head()
         self._keeper.stop()
+        if is_unheard:
+            self._unheard += 1
+            self._selector.select(CONNECT_S)  # who ends the line at once does so again
 
     def _hear(self) -> None:
         assert self._line is not None
@@ -185,7 +198,7 @@ class HostAgent:
 
     def _obey(self, message: FromHead) -> None:
         if isinstance(message, Refused):
-            raise PenstockError(f"the head refused host {self._host}: {message.message}")
+            raise BadInputError(f"the head refused host {self._host}: {message.message}")
         if isinstance(message, Welcome):
             write_place(Place(self._here, message.head, message.port), self._folder)
             self._gateways.meet_head(message.rows)

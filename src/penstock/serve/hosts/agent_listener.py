@@ -20,6 +20,8 @@ LEAVE_S = 1.0
 """How long the last messages to an agent may take."""
 
 AgentLine = HostLine[FromAgent]
+Refuse = Callable[[str, str], None]
+"""Gets the host whose agent was refused, and why."""
 TakeIn = Callable[[AgentLine, Hello, list[FromAgent]], None]
 """Gets the line of an agent that was let in, what it said of itself, and what else it has said already."""
 
@@ -29,7 +31,7 @@ class AgentListener:
     """Listens at ``head_address``, on any free port. ``hosts``: those that a plan has; only their agents are let in.
 
     ``secret``: of the run; a peer without it is not heard. ``take_in`` gets those that are let in, and registers their
-    lines in the selector anew. ``note`` is for people.
+    lines in the selector anew. ``refused`` hears of others that have the secret. ``note`` is for people.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class AgentListener:
         selector: selectors.BaseSelector,
         hosts: Collection[str],
         take_in: TakeIn,
+        refused: Refuse,
         note: Callable[[str], None],
     ) -> None:
         self._secret = secret
         self._selector = selector
         self._hosts = hosts
         self._take_in = take_in
+        self._refused = refused
         self._note = note
         self._strangers: set[AgentLine] = set()
         self._socket = socket.create_server((head_address, 0), backlog=256)
@@ -108,6 +112,7 @@ class AgentListener:
 
     def _refuse(self, line: AgentLine, why: str, name: str) -> None:
         self._note(f"host {name} was refused: {why}")
+        self._refused(name, why)
         line.send(Refused(why))
         self._strangers.discard(line)
         self._selector.unregister(line)

@@ -113,6 +113,11 @@ class HostLine(Generic[M]):
         """For ``select``."""
         return self._end.fileno()
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether the peer has said something, and so proven that it belongs to the run."""
+        return self._is_proven
+
     def send(self, *messages: msgspec.Struct | Iterable[msgspec.Struct]) -> None:
         """Queue messages, or what makes them one by one when it is their turn."""
         for message in messages:

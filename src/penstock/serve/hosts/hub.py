@@ -57,13 +57,17 @@ WATCH_US = US_PER_S // 4
 """How often silence is looked for, and whether agents have ended."""
 HUNG_US = 30 * US_PER_S
 """An agent that runs, and has not connected again for so long, is killed and started anew."""
+START_US = 120 * US_PER_S
+"""...and one that was never there, after this time. If cores are scarce a start takes long, and an agent that finds no
+head ends by itself."""
 
 
 @final
 class Host:
     """A host over all starts of its agent. ``living``: its workers that were started and not reported down.
 
-    ``lost_devices``: those that its agent says are lost; none if the agent is gone.
+    ``lost_devices``: those that its agent says are lost; none if the agent is gone. ``refused``: why its agent was not
+    let in.
     """
 
     def __init__(self, name: str) -> None:
@@ -75,6 +79,7 @@ class Host:
         self.gone_since_us = 0
         self.living: set[int] = set()
         self.lost_devices: frozenset[str] = frozenset()
+        self.refused: str | None = None
 
 
 @final
@@ -122,7 +127,7 @@ class AgentHub:
         )
         secret = secret_of(keys)
         self._listener = AgentListener(
-            launcher.head_address, secret, selector, self._hosts.keys(), self._take_in, note
+            launcher.head_address, secret, selector, self._hosts.keys(), self._take_in, self._refused, note
         )
         self.address = self._listener.address
 
@@ -236,13 +241,17 @@ class AgentHub:
 
     # Agents that come
 
+    def _refused(self, name: str, why: str) -> None:
+        if name in self._hosts:
+            self._hosts[name].refused = why
+
     def _take_in(self, line: AgentLine, hello: Hello, later: list[FromAgent]) -> None:
         host = self._hosts[hello.host]
         self._selector.modify(line, selectors.EVENT_READ, partial(self._hear, host))
         if host.line is not None:
             self._lose(host, "its agent connected anew")
         was_there = host.up_since_us >= 0
-        host.line, host.up_since_us = line, self._clock.now_us()
+        host.line, host.up_since_us, host.refused = line, self._clock.now_us(), None
         if was_there:
             self._note(f"host {host.name} is back")
         line.send(Welcome(self.address.host, self._port, self.gateways.rows_of(host.name)))
@@ -366,13 +375,14 @@ class AgentHub:
     def _bring_back(self, host: Host, now_us: int) -> None:
         ended = None if host.launched is None else host.launched.how_ended()
         if host.launched is not None and ended is None:
-            if now_us - host.gone_since_us > HUNG_US:
+            if now_us - host.gone_since_us > (HUNG_US if host.up_since_us >= 0 else START_US):
                 host.launched.kill()
             return
         if host.up_since_us < 0 and ended is not None:
             for worker in self._of(host):
-                why = f"the agent of host {host.name} could not start: {ended}"
-                self._report(WorkerEnded(worker, why, was_up=False, restart_us=-1))
+                why = f"the agent of host {host.name} could not start: {host.refused or ended}"
+                is_bad_input = host.refused is not None
+                self._report(WorkerEnded(worker, why, was_up=False, restart_us=-1, is_bad_input=is_bad_input))
         if now_us >= host.launch_at_us:
             host.launch_at_us = now_us + self._delays.next_us(host.name)
             self._launch(host)

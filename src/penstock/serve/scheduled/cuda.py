@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from penstock.errors import BadInputError
-from penstock.runtime.torch_device import import_torch
+from penstock.runtime.torch_device import end_failed_capture, import_torch
 from penstock.serve.scheduled.streams import Segment
 
 POOLED_STREAMS = 32
@@ -86,8 +86,10 @@ class CudaStreams:
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             try:
                 output = segment(tensor)
-            finally:
-                graph.capture_end()
+            except BaseException:
+                end_failed_capture(graph)
+                raise
+            graph.capture_end()
         return graph, output
 
     def launch(self, graph: Any, stream: Any) -> None:

@@ -11,7 +11,8 @@ from penstock.clock import MonotonicClock
 from penstock.errors import DeviceLostError
 from penstock.profile.measuring.session import open_session
 from penstock.profile.segments.segmented import SegmentedModel, Tensors, session_segment
-from penstock.serve.devices import WorkerDevice, is_poisoned
+from penstock.runtime.device_errors import is_poisoned
+from penstock.serve.devices import WorkerDevice
 from penstock.serve.executor.emulated import zeros_of
 from penstock.serve.executor.hold import hold_until
 from penstock.serve.scheduled.device_models import warm_up

@@ -24,8 +24,6 @@ from penstock.traffic.generator.protocol import (
 )
 from penstock.traffic.streams import Streams, read_streams, select_streams, write_streams
 
-_STREAMS_FILE = "streams.parquet"
-
 
 @dataclass(frozen=True)
 class ReplayGenerator:

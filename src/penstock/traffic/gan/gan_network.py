@@ -17,6 +17,7 @@ from penstock.traffic.generator.keyed_draws import stream_keys, uniforms
 from penstock.traffic.generator.learned import LearnedGenerator, Request
 from penstock.traffic.generator.protocol import FitOptions
 from penstock.traffic.generator.sampling import Rows, check_seed, join_rows
+from penstock.traffic.generator.torch.decode import sampling_type, threads_of
 from penstock.traffic.generator.torch.fitting import Task, fit_learned
 from penstock.traffic.generator.torch.selection import Clock
 from penstock.traffic.generator.torch.training import Trained, torch_device
@@ -47,7 +48,7 @@ class Author(nn.Module):
 
     def forward(self, noise: Tensor, klass: Tensor) -> Tensor:
         """(rounds, streams, NOISE) and (streams,) to (streams, rounds * AT_ONCE, kinds + 2)."""
-        attribute = functional.one_hot(klass, self.classes).float().expand(len(noise), -1, -1)
+        attribute = functional.one_hot(klass, self.classes).to(noise.dtype).expand(len(noise), -1, -1)
         raw = self.leave(self.lstm(torch.cat([noise, attribute], -1))[0])
         raw = raw.transpose(0, 1).reshape(len(klass), -1, self.kinds + 2)
         kinds, gap, goes_on = raw.split([self.kinds, 1, 1], -1)
@@ -166,14 +167,16 @@ def draw_gan(model: GanModel, request: Request) -> Rows:
         raise BadInputError("weights: the number of rounds is missing or out of range.")
     author = Author(model.kinds, model.classes)
     load_state(author, state)
-    author.to(device).eval()
-    parts = []
-    for start in range(0, len(request.streams), BLOCK):
-        part = slice(start, start + BLOCK)
-        noise = _noise(request.seed, request.streams[part], int(counted[0]))
-        klass = torch.from_numpy(request.klass[part].astype(np.int64)).to(device)
-        made = author(torch.from_numpy(noise).to(device), klass).cpu().numpy()
-        parts.append(_rows(made, model, request.window_us, start))
+    author.to(device, sampling_type(device)).eval()
+    parts, block = [], request.batch or BLOCK
+    with threads_of(request):
+        for start in range(0, len(request.streams), block):
+            part = slice(start, start + block)
+            noise = _noise(request.seed, request.streams[part], int(counted[0]))
+            klass = torch.from_numpy(request.klass[part].astype(np.int64)).to(device)
+            made = author(torch.from_numpy(noise).to(device, sampling_type(device)), klass)
+            # Rounded: else the last microsecond would show in which order the network's sums were taken.
+            parts.append(_rows(made.float().cpu().numpy(), model, request.window_us, start))
     return join_rows(parts)
 
 

@@ -46,6 +46,9 @@ METHODS: Mapping[str, str] = MappingProxyType(
 )
 """Methods by name, each with the module that has its ``fit`` and ``load``; imported on use."""
 
+WITH_MACHINE = frozenset({"gru", "transformer", "smm"})
+"""Methods that use a state machine, if it is known."""
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -107,8 +110,16 @@ class Generator(Protocol):
 def fit_generator(
     method: str, streams: Streams, *, seed: int, options: FitOptions | None = None
 ) -> Generator:
-    """Fit ``method`` to ``streams``. Raises :class:`BadInputError` for an unknown method or an unfit trace."""
-    found: Generator = _module(method).fit(streams, seed=seed, options=options or FitOptions())
+    """Fit ``method`` to ``streams``.
+
+    Raises :class:`BadInputError` for an unknown method, a trace of one stream, or one that the method cannot learn.
+    """
+    module = _module(method)
+    if len(streams) < 2:
+        raise BadInputError(
+            "the trace has one stream, but a generator learns from several. Give at least two streams."
+        )
+    found: Generator = module.fit(streams, seed=seed, options=options or FitOptions())
     return found
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from penstock.arrays import F64
 from penstock.errors import BadInputError
+from penstock.traffic.generator.held_out import held_out_scores, hold_out, scores_of
 from penstock.traffic.generator.protocol import HEADER_FILE, VERSION, FitOptions, draw_classes, read_header
 from penstock.traffic.plain.plain_kernel import draw_plain
 from penstock.traffic.streams import Streams
@@ -26,7 +27,7 @@ GAPS = ("exponential", "empirical")
 @dataclass(frozen=True)
 class PlainGenerator:
     """``share`` (classes,), ``mix`` (classes, events), ``gap_us`` (classes, points): equally likely gaps; NaN: no
-    data."""
+    data. ``scores`` are those on held-out streams, for the bundle."""
 
     events: tuple[str, ...]
     classes: tuple[str, ...]
@@ -35,6 +36,7 @@ class PlainGenerator:
     mix: F64
     gap_us: F64
     hours: tuple[int | None, ...] = (None,)
+    scores: Mapping[str, float] = field(default_factory=dict)
     method: str = "plain"
 
     def sample(
@@ -70,6 +72,7 @@ class PlainGenerator:
             "events": self.events,
             "classes": self.classes,
             "window_us": self.window_us,
+            "scores": dict(self.scores),
             "share": self.share.tolist(),
             "mix": self.mix.tolist(),
             "gap_us": [None if np.isnan(row[0]) else row.tolist() for row in self.gap_us],
@@ -82,6 +85,10 @@ def fit(streams: Streams, *, seed: int, options: FitOptions) -> PlainGenerator:
     kind = str(options.extra.get("gaps", GAPS[0]))
     if kind not in GAPS:
         raise BadInputError(f"gaps (={kind!r}) must be one of {', '.join(GAPS)}.")
+    if options.with_scores:
+        held_out, own = hold_out(streams, seed)
+        made = fit(own, seed=seed, options=replace(options, with_scores=False))
+        return replace(made, scores=held_out_scores(made, own, held_out, options, seed))
     classes, events = len(streams.classes), len(streams.events)
     places = (np.arange(POINTS) + 0.5) / POINTS
     mix, gap_us = np.full((classes, events), 1.0 / events), np.full((classes, POINTS), np.nan)
@@ -116,6 +123,7 @@ def load(folder: Path) -> PlainGenerator:
             np.array(header["mix"], np.float64),
             np.stack(gaps),
             tuple(None if hour is None else int(hour) for hour in header["hours"]),
+            scores_of(header, folder / HEADER_FILE),
         )
         classes, events = len(found.classes), len(found.events)
         sound = found.share.shape == (classes,) and found.mix.shape == (classes, events)

@@ -23,7 +23,7 @@ from penstock.traffic.generator.protocol import FitOptions
 from penstock.traffic.generator.sampling import Rows
 from penstock.traffic.generator.torch import chunks
 from penstock.traffic.generator.torch.backbone import Cache, Transformer
-from penstock.traffic.generator.torch.decode import BLOCK, Drawn, decode
+from penstock.traffic.generator.torch.decode import BLOCK, Drawn, decode, sampling_type
 from penstock.traffic.generator.torch.fitting import Task, fit_learned, log_scale
 from penstock.traffic.generator.torch.gru_network import Likelihood
 from penstock.traffic.generator.torch.training import Trained, torch_device, train
@@ -78,8 +78,8 @@ class PublishedNetwork(nn.Module):
 
     def inputs(self, event: Tensor, klass: Tensor, gap: Tensor, stops: Tensor) -> Tensor:
         """Tokens (..., types + classes + 2)."""
-        kinds = functional.one_hot(event, self.kinds).float()
-        classes = functional.one_hot(klass, self.classes).float()
+        kinds = functional.one_hot(event, self.kinds).to(gap.dtype)
+        classes = functional.one_hot(klass, self.classes).to(gap.dtype)
         return torch.cat([kinds, classes, gap[..., None], stops[..., None]], -1)
 
     def gaussian(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,6 +111,7 @@ class PublishedSampler:
 
     def __init__(self, network: PublishedNetwork, model: PublishedModel, device: torch.device) -> None:
         self._network, self._first, self._scale, self._device = network, model.first, model.scale, device
+        self._type = next(network.parameters()).dtype
         self._cache: Cache = []
         self._klass = torch.zeros(0, dtype=torch.int64)
         self._state: Tensor | None = None
@@ -129,7 +130,9 @@ class PublishedSampler:
         # Box and Muller, from two uniform draws.
         normal = np.sqrt(-2 * np.log1p(-uniform(BIN))) * np.cos(2 * np.pi * uniform(INSIDE))
         logs = (mean + deviation * normal) * self._scale[1] + self._scale[0]
-        gap_us = np.expm1(np.clip(logs, 0, 40)).astype(np.int64)
+        # Rounded: else the last microsecond would show in which order the network's sums were taken.
+        logs = np.clip(logs, 0, 40).astype(np.float32).astype(np.float64)
+        gap_us = np.expm1(logs).astype(np.int64)
         return Drawn(_inverse(shares, uniform(TYPE)), gap_us, uniform(STOP) < stop)
 
     def read(self, drawn: Drawn) -> None:
@@ -138,8 +141,8 @@ class PublishedSampler:
         token = self._network.inputs(
             torch.from_numpy(drawn.event).to(self._device),
             self._klass,
-            torch.from_numpy(logs.astype(np.float32)).to(self._device),
-            torch.from_numpy(drawn.stops.astype(np.float32)).to(self._device),
+            torch.from_numpy(logs).to(self._device, self._type),
+            torch.from_numpy(drawn.stops).to(self._device, self._type),
         )
         self._state = self._network.backbone.step(token, self._cache)
 
@@ -197,10 +200,10 @@ def fit_published(streams: Streams, *, seed: int, options: FitOptions) -> Learne
     return fit_learned(streams, method=METHOD, seed=seed, options=options, fit_part=_fit_part)
 
 
-def draw_published(model: PublishedModel, request: Request) -> Rows:
-    """The streams of ``request``."""
+def draw_published(model: PublishedModel, request: Request, precision: torch.dtype | None = None) -> Rows:
+    """The streams of ``request``, in the precision of :func:`sampling_type` unless ``precision`` is another."""
     device = torch_device(request.device)
-    network = network_of(model, device).eval()
+    network = network_of(model, device).to(precision or sampling_type(device)).eval()
     return decode(
         lambda: PublishedSampler(network, model, device), request, MOST_STEPS, device, request.batch or BLOCK
     )

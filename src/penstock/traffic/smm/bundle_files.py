@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from penstock.errors import BadInputError
+from penstock.traffic.generator.held_out import scores_of
 from penstock.traffic.generator.protocol import HEADER_FILE, VERSION, read_header
 from penstock.traffic.machine import read_machine
 from penstock.traffic.machine.machine_file import machine_document
@@ -29,7 +30,7 @@ _OWN = {
 }
 
 
-def save(models: Mapping[int | None, SemiMarkov], folder: Path) -> None:
+def save(models: Mapping[int | None, SemiMarkov], scores: Mapping[str, float], folder: Path) -> None:
     """Write the bundle into ``folder``."""
     last = list(models.values())[-1]
     header = {
@@ -41,6 +42,7 @@ def save(models: Mapping[int | None, SemiMarkov], folder: Path) -> None:
         "hours": list(models),
         "most_events": [model.most_events for model in models.values()],
         "holds_trace": False,
+        "scores": dict(scores),
     }
     (folder / HEADER_FILE).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     for number, model in enumerate(models.values()):
@@ -53,15 +55,16 @@ def save(models: Mapping[int | None, SemiMarkov], folder: Path) -> None:
         np.savez_compressed(folder / f"tables-{number}.npz", **arrays)
 
 
-def load(folder: Path) -> Mapping[int | None, SemiMarkov]:
-    """The models by hour, checked so that drawing reads inside their tables only."""
+def load(folder: Path) -> tuple[Mapping[int | None, SemiMarkov], Mapping[str, float]]:
+    """The models by hour, checked so that drawing reads inside their tables only, and their scores."""
     header = read_header(folder)
     hours = header.get("hours")
     if not isinstance(hours, list) or not hours or not all(h is None or h in range(24) for h in hours):
         raise BadInputError(
             f"{folder / HEADER_FILE}: hours (={hours!r:.40}) must be a list of hours. Fit anew."
         )
-    return {hour: _model(folder, number, header) for number, hour in enumerate(hours)}
+    models = {hour: _model(folder, number, header) for number, hour in enumerate(hours)}
+    return models, scores_of(header, folder / HEADER_FILE)
 
 
 def _model(folder: Path, number: int, header: Mapping[str, Any]) -> SemiMarkov:

@@ -8,12 +8,13 @@ count by the product-limit estimate, groups are cut at medians, and distribution
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from penstock.errors import BadInputError
+from penstock.traffic.generator.held_out import held_out_scores, hold_out
 from penstock.traffic.generator.protocol import FitOptions, draw_classes, of_hour
 from penstock.traffic.smm import bundle_files
 from penstock.traffic.smm.model import SemiMarkov, fit_semi_markov
@@ -27,9 +28,13 @@ published."""
 
 @dataclass(frozen=True)
 class SmmGenerator:
-    """A fitted model for each hour of the day; None is the hour of a trace that does not say."""
+    """A fitted model for each hour of the day; None is the hour of a trace that does not say.
+
+    ``scores`` are those on held-out streams of the last fit, for the bundle.
+    """
 
     models: Mapping[int | None, SemiMarkov]
+    scores: Mapping[str, float] = field(default_factory=dict)
     method: str = "smm"
 
     @property
@@ -71,23 +76,22 @@ class SmmGenerator:
 
     def save(self, folder: Path) -> None:
         """Write the bundle. It holds tables of quantiles, no rows of the trace."""
-        bundle_files.save(self.models, folder)
+        bundle_files.save(self.models, self.scores, folder)
 
 
 def fit(streams: Streams, *, seed: int, options: FitOptions) -> SmmGenerator:
-    """Fit one hour; with ``start_from`` beside the hours that are there. Nothing is random: ``seed`` is unused.
+    """Fit one hour; with ``start_from`` beside the hours that are there.
 
-    Raises :class:`BadInputError` without a machine, for one stream, or if the hours differ in their names.
+    Nothing is random but, ``with_scores``, which streams are held out.
+
+    Raises :class:`BadInputError` without a machine, or if the hours differ in their names.
     """
     if options.machine is None:
         raise BadInputError(
             "smm needs the state machine of the events. Give --machine lte, 5g, ngap, serving or a FILE."
         )
-    if len(streams) < 2:
-        raise BadInputError(
-            "the trace has one stream, but a generator learns from several. Give at least two."
-        )
-    model = fit_semi_markov(streams, options.machine, int(options.extra.get("groups", GROUPS)))
+    held_out, own = hold_out(streams, seed) if options.with_scores else (None, streams)
+    model = fit_semi_markov(own, options.machine, int(options.extra.get("groups", GROUPS)))
     before = options.start_from.models if isinstance(options.start_from, SmmGenerator) else {}
     for other in before.values():
         if (other.events, other.classes, other.window_us) != (model.events, model.classes, model.window_us):
@@ -95,14 +99,17 @@ def fit(streams: Streams, *, seed: int, options: FitOptions) -> SmmGenerator:
                 "the hours of one bundle need the same events, classes and window. Fit this hour into a bundle of "
                 "its own."
             )
-    return SmmGenerator(
+    made = SmmGenerator(
         {**{hour: one for hour, one in before.items() if hour != options.hour}, options.hour: model}
     )
+    if held_out is None:
+        return made
+    return replace(made, scores=held_out_scores(made, own, held_out, options, seed))
 
 
 def load(folder: Path) -> SmmGenerator:
     """The models in ``folder``. Raises :class:`BadInputError` for a damaged bundle."""
-    return SmmGenerator(bundle_files.load(folder))
+    return SmmGenerator(*bundle_files.load(folder))
 
 
 def _law(model: SemiMarkov) -> Law:

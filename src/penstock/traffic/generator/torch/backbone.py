@@ -87,7 +87,7 @@ class Transformer(nn.Module):
         """As :meth:`Backbone.step`; the cache holds keys and values by block, and how many steps there were."""
         if not cache:
             shape = (len(inputs), self.blocks[0].heads, 64, self.place.shape[1] // self.blocks[0].heads)
-            cache.extend(torch.zeros(shape, device=inputs.device) for _ in range(2 * len(self.blocks)))
+            cache.extend(inputs.new_zeros(shape) for _ in range(2 * len(self.blocks)))
             cache.append(torch.zeros(1, dtype=torch.int64))
         at = int(cache[-1])
         if at == cache[0].shape[2]:

@@ -16,7 +16,7 @@ from penstock.traffic.generator.grammar import Grammar
 from penstock.traffic.generator.gru_weights import event_features, features_of
 from penstock.traffic.generator.keyed_draws import BIN, INSIDE, TYPE
 from penstock.traffic.generator.torch.backbone import Backbone, Cache
-from penstock.traffic.generator.torch.decode import Drawn
+from penstock.traffic.generator.torch.decode import Drawn, sampling_type
 from penstock.traffic.generator.torch.gru_network import BinHeads
 
 
@@ -35,7 +35,7 @@ class BinSampler:
     ) -> None:
         self._backbone, self._heads, self._bins, self._scale = backbone, heads, bins, scale
         self._next_state = torch.from_numpy(grammar.next_state.astype(np.int64)).to(device)
-        self._classes, self._device = classes, device
+        self._classes, self._device, self._type = classes, device, sampling_type(device)
         self._cache: Cache = []
         self._before = torch.zeros(0, dtype=torch.int64)
         self._clock = np.zeros(0, np.int64)
@@ -47,7 +47,7 @@ class BinSampler:
         """Take up streams of these classes."""
         kinds = self._heads.kinds
         self._clock, self._last = np.zeros(len(klass), np.int64), np.zeros((len(klass), kinds), np.int64)
-        features = torch.zeros(len(klass), features_of(kinds), device=self._device)
+        features = torch.zeros(len(klass), features_of(kinds), device=self._device, dtype=self._type)
         self._place = torch.zeros(len(klass), dtype=torch.int64, device=self._device)
         self._before = torch.zeros(len(klass), dtype=torch.int64, device=self._device)
         self._advance(klass, features)
@@ -58,7 +58,7 @@ class BinSampler:
         scores = self._heads.type_logits(self._state, self._before).masked_fill(~allowed, -torch.inf)
         event = _inverse(scores.softmax(-1).nan_to_num(0.0), self._tensor(uniform(TYPE)))
         slot = self._heads.slot_of[self._before, event]
-        chosen_slot = functional.one_hot(slot, len(self._heads.gap_bias)).float()
+        chosen_slot = functional.one_hot(slot, len(self._heads.gap_bias)).to(self._type)
         column = _inverse(
             self._heads.gap_logits(self._state, chosen_slot).softmax(-1), self._tensor(uniform(BIN))
         )
@@ -76,7 +76,7 @@ class BinSampler:
         event = torch.from_numpy(drawn.event).to(self._device)
         self._before = 1 + event
         made = event_features(gap_us, self._clock[:, None] - self._last, self._scale)
-        features = torch.from_numpy(made).to(self._device)
+        features = torch.from_numpy(made).to(self._device, self._type)
         self._advance(self._classes + event, features)
 
     def keep(self, chosen: Tensor) -> None:
@@ -91,11 +91,11 @@ class BinSampler:
         self._clock, self._last = self._clock[kept], self._last[kept]
 
     def _advance(self, reads: Tensor, features: Tensor) -> None:
-        kinds = functional.one_hot(reads, self._classes + self._heads.kinds).float()
+        kinds = functional.one_hot(reads, self._classes + self._heads.kinds).to(self._type)
         self._state = self._backbone.step(torch.cat([kinds, features], -1), self._cache)
 
     def _tensor(self, drawn: F64) -> Tensor:
-        return torch.from_numpy(drawn.astype(np.float32)).to(self._device)
+        return torch.from_numpy(drawn).to(self._device, self._type)
 
 
 def _inverse(shares: Tensor, u: Tensor) -> Tensor:

@@ -1,13 +1,16 @@
 """Sampling with a network in PyTorch, step by step: for methods that have no kernel, and on a GPU.
 
-Streams go in blocks of a fixed number, filled up if need be, and draws are keyed by (seed, stream, step): so
-what a stream is does not depend on how many are drawn. Unlike the kernel's, the sums of a block may be taken in
-another order on other threads or devices, so the last bits, and with them a rare draw, may differ there.
+Draws are keyed by (seed, stream, step), but a library of linear algebra takes its sums in an order that depends on the
+size of the batch and on the threads. So networks are sampled in double precision on a CPU: what differs there is some
+1e-15 of a value, and no draw in 1e8 notices. A time that comes from a network is first rounded to single precision,
+or its last microsecond would notice. On a GPU, where doubles can be slow, sums are of single precision, and a rare
+draw differs from that on a CPU, or in another batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -57,6 +60,22 @@ class Sampler(Protocol):
         ...
 
 
+def sampling_type(device: torch.device) -> torch.dtype:
+    """The precision in which a network is sampled on ``device``."""
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
+@contextmanager
+def threads_of(request: Request) -> Iterator[None]:
+    """Let PyTorch use the threads that ``request`` asks for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
 def decode(
     make: Callable[[], Sampler], request: Request, most_steps: int, device: torch.device, block: int = BLOCK
@@ -64,16 +83,11 @@ def decode(
     """The streams of ``request``, each of at most ``most_steps`` events."""
     check_seed(request.seed)
     parts = []
-    for start in range(0, len(request.streams), block):
-        numbers, klass = request.streams[start : start + block], request.klass[start : start + block]
-        count = len(numbers)
-        # A block is always full, or the order of its sums would depend on how many streams are asked for.
-        filler = np.arange(block - count) + (numbers[-1] + 1 if count else 0)
-        full = np.concatenate([numbers, filler]).astype(np.int64)
-        classes = np.concatenate([klass, np.full(block - count, klass[0], np.int16)])
-        rows = _block(make(), request, full, classes, count, most_steps, device)
-        kept = rows.owner < count
-        parts.append(Rows(rows.owner[kept] + start, rows.event[kept], rows.time_us[kept], rows.cut))
+    with threads_of(request):
+        for start in range(0, len(request.streams), block):
+            numbers, klass = request.streams[start : start + block], request.klass[start : start + block]
+            rows = _block(make(), request, numbers, klass, most_steps, device)
+            parts.append(Rows(rows.owner + start, rows.event, rows.time_us, rows.cut))
     return join_rows(parts)
 
 
@@ -82,7 +96,6 @@ def _block(
     request: Request,
     numbers: I64,
     klass: NDArray[np.int16],
-    count: int,
     most_steps: int,
     device: torch.device,
 ) -> Rows:
@@ -115,5 +128,5 @@ def _block(
         np.concatenate([part[0] for part in found]),
         np.concatenate([part[1] for part in found]).astype(np.int16),
         np.concatenate([part[2] for part in found]),
-        int(np.count_nonzero(owner[alive] < count)),
+        int(np.count_nonzero(alive)),
     )

@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from penstock.errors import BadInputError
 from penstock.traffic.generator.bundle import CurvePoint, PartFacts, TrainingFacts
+from penstock.traffic.generator.held_out import held_out_scores, hold_out
 from penstock.traffic.generator.learned import LearnedGenerator, Part, PartModel, with_part
 from penstock.traffic.generator.protocol import FitOptions
 from penstock.traffic.generator.torch.pace import Recipe
 from penstock.traffic.generator.torch.selection import Point
 from penstock.traffic.generator.torch.training import Trained, torch_device
-from penstock.traffic.streams import Streams, select_streams, split_streams
+from penstock.traffic.streams import Streams, select_streams
 
 SECONDS = 300.0
-HELD_OUT = 0.05
-MOST_HELD_OUT = 1000
 ROOM = 8
 """A stream is cut at so many times the longest of the trace: only a network that fails gets there."""
 
@@ -57,8 +56,7 @@ def fit_learned(
     if start is not None:
         _check_start(start, streams, method)
     recipe = recipe_of(options, seed)
-    share = min(HELD_OUT, MOST_HELD_OUT / len(streams))
-    held_out, own = split_streams(streams, share, seed)
+    held_out, own = hold_out(streams, seed)
     seen = np.unique(own.klass)
     groups = [seen[at : at + 1] for at in range(len(seen))] if options.extra.get("per_class") else [seen]
     new = []
@@ -77,21 +75,7 @@ def fit_learned(
     )
     if not options.with_scores:
         return made
-    return replace(made, scores=_scores(made, own, held_out, options, seed))
-
-
-def _scores(
-    generator: LearnedGenerator, own: Streams, held_out: Streams, options: FitOptions, seed: int
-) -> dict[str, float]:
-    """Measures of as many streams as were held out, each with the same of real ones (NAME, real)."""
-    from penstock.traffic.fidelity import score_streams
-
-    sample = generator.sample(len(held_out), seed, hour=options.hour)
-    scores = score_streams(sample, held_out, training=own, machine=options.machine, seed=seed)
-    found: dict[str, float | None] = {}
-    for measure in scores.measures:
-        found |= {measure.name: measure.value, f"{measure.name}, real": measure.truth}
-    return {name: value for name, value in found.items() if value is not None}
+    return replace(made, scores=held_out_scores(made, own, held_out, options, seed))
 
 
 def log_scale(streams: Streams) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from penstock.kernels import compiled
-from penstock.traffic.generator.gru_kernel import exp32
+from penstock.traffic.generator.lane_arithmetic import exp32
 
 F32 = NDArray[np.float32]
 

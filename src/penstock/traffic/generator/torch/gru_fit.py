@@ -18,7 +18,7 @@ from penstock.traffic.generator.protocol import FitOptions
 from penstock.traffic.generator.sampling import Rows
 from penstock.traffic.generator.torch.bin_sampler import BinSampler
 from penstock.traffic.generator.torch.chunks import rows_of
-from penstock.traffic.generator.torch.decode import decode
+from penstock.traffic.generator.torch.decode import decode, sampling_type
 from penstock.traffic.generator.torch.fitting import Task, fit_learned, log_scale
 from penstock.traffic.generator.torch.gru_network import BinHeads, BinTargets, GruNetwork
 from penstock.traffic.generator.torch.training import Trained, torch_device, train
@@ -47,7 +47,7 @@ def draw_on_device(model: GruModel, request: Request) -> Rows:
     classes = len(model.weights.token) - model.bins.types
     network = GruNetwork(classes, model.weights.hidden, model.bins)
     network.take(model.weights)
-    network.to(device).eval()
+    network.to(device, sampling_type(device)).eval()
 
     def make() -> BinSampler:
         heads, scale = network.heads, model.weights.scale

@@ -90,10 +90,8 @@ def train(
         nn.utils.clip_grad_norm_(own, recipe.clip, foreach=True)
         optimiser.step()
         steps += 1
-        # Early on, the plain average forgets the random start sooner than the exponential one.
-        weight = max(1.0 - recipe.average, 1.0 / (steps + 1))
         with torch.no_grad():
-            torch._foreach_lerp_(kept, own, weight)
+            torch._foreach_lerp_(kept, own, pace.newest(steps))
         if selection.due(done):
             point = selection.take(steps)
             _tell(progress, selection, pace, done)

@@ -22,7 +22,7 @@ from penstock.traffic.generator.sampling import Rows
 from penstock.traffic.generator.torch.backbone import Transformer
 from penstock.traffic.generator.torch.bin_sampler import BinSampler
 from penstock.traffic.generator.torch.chunks import rows_of
-from penstock.traffic.generator.torch.decode import BLOCK, decode
+from penstock.traffic.generator.torch.decode import BLOCK, decode, sampling_type
 from penstock.traffic.generator.torch.fitting import Task, fit_learned, log_scale
 from penstock.traffic.generator.torch.gru_fit import (
     FINE_TUNING_RATE,
@@ -94,7 +94,7 @@ def fit_transformer(streams: Streams, *, seed: int, options: FitOptions) -> Lear
 def draw_transformer(model: TransformerModel, request: Request) -> Rows:
     """The streams of ``request``."""
     device = torch_device(request.device)
-    network = network_of(model.classes, model.bins, model.state, device).eval()
+    network = network_of(model.classes, model.bins, model.state, device).to(sampling_type(device)).eval()
 
     def make() -> BinSampler:
         return BinSampler(
