@@ -1,8 +1,7 @@
 """One name for two kernels: the one for whole batches, and the one for fleets with split stages.
 
 The type of the state says which (``Facts.split``), so the choice is made when a caller is compiled: a caller gets
-machine code of its own for each kind of fleet, and that of fleets without split stages is as if there were no others.
-A caller is compiled for split stages when it is first called with them.
+machine code of its own for each kind of fleet. It is compiled for split stages when it is first called with them.
 """
 
 from __future__ import annotations
