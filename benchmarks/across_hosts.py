@@ -175,6 +175,8 @@ def main() -> int:
                     command = [*place, "--executor", "padded", *map(str, allowance)]
                     with LocalServer(plan, command, ready_s=READY_S) as server:
                         differs = largest_difference(server.url, name, model)
+                        print(f"{where}, {hosts} hosts: {ASKED} answers differ by {differs:.1e} at most")
+                        broken += differs > 1e-4
                         for load in options.loads:
                             rate = planned_model.rate_rps * load
                             same = ("--seconds", options.seconds, "--json")
@@ -195,8 +197,6 @@ def main() -> int:
                             )
                             if refused:
                                 print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr)
-                print(f"{where}, {hosts} hosts: {ASKED} answers differ by {differs:.1e} at most")
-                broken += differs > 1e-4
     return 1 if broken else 0
 
 
