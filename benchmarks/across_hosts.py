@@ -49,6 +49,8 @@ SLO_STAGES = 12
 ASKED = 16
 """Answers that are compared with onnxruntime's."""
 POINTS = 2.0
+NOTES = 20
+"""Lines of the server's log that are shown if requests were refused."""
 READY_S = 300.0
 
 
@@ -173,6 +175,8 @@ def main() -> int:
                     command = [*place, "--executor", "padded", *map(str, allowance)]
                     with LocalServer(plan, command, ready_s=READY_S) as server:
                         differs = largest_difference(server.url, name, model)
+                        print(f"{where}, {hosts} hosts: {ASKED} answers differ by {differs:.1e} at most")
+                        broken += differs > 1e-4
                         for load in options.loads:
                             rate = planned_model.rate_rps * load
                             same = ("--seconds", options.seconds, "--json")
@@ -181,15 +185,18 @@ def main() -> int:
                             )
                             served = penstock("load", server.url, "--model", name, "--rate", rate, *same)
                             points = 100 * (attained(served) - attained(simulated))
-                            sent = sum(dict(served["statuses"]).values())  # type: ignore[call-overload]
+                            statuses = dict(served["statuses"])  # type: ignore[call-overload]
+                            sent = sum(statuses.values())
+                            refused = {status: count for status, count in statuses.items() if status != "200"}
                             broken += abs(points) > POINTS
                             print(
                                 f"{where:<11}{hosts:>6}{load:>6.2f}{rate:>7.2f}{sent:>6}{attained(simulated):>11.2%}"
-                                f"{attained(served):>9.2%}{points:>8.2f}  {os.getloadavg()[0]:.1f}",
+                                f"{attained(served):>9.2%}{points:>8.2f}  {os.getloadavg()[0]:.1f}"
+                                f"{f', statuses {refused}' if refused else ''}",
                                 flush=True,
                             )
-                print(f"{where}, {hosts} hosts: {ASKED} answers differ by {differs:.1e} at most")
-                broken += differs > 1e-4
+                            if refused:
+                                print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr)
     return 1 if broken else 0
 
 
