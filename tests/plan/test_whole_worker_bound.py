@@ -18,7 +18,6 @@ from penstock.cluster import DeviceClass
 from penstock.plan.exact.listed_search import search
 from penstock.plan.exact.objective import devices_used, model_rates, value_of
 from penstock.plan.interfaces import SearchLimits
-from penstock.plan.large import cheapest_covers as cheapest_covers_module
 from penstock.plan.large.cheapest_covers import CELLS, CoverFinder, worker_price
 from penstock.plan.large.column_generation import relax_spaces
 from penstock.plan.large.near_covers import near_covers
@@ -104,9 +103,7 @@ def test_no_pipelines_serve_a_rate_for_less_than_its_price(made, price, other, c
     split = (worker_price(templates, device_price) / templates.worker_rps).sum(axis=1)
     most_rps = 7.0 * float(templates.worker_rps.min())
     prices = Prices(math.nan, device_price, np.array([split.min()]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cheapest_covers_module, "MOST_LISTED", most_listed)
-        finder = CoverFinder.of(space, prices, most_rps)
+    finder = CoverFinder.of(space, prices, most_rps, most_listed)
     for asked in (device_price, device_price * np.array(other[: len(device_price)])):
         per_worker = worker_price(templates, asked)
         rate = paid = 0.0
@@ -147,7 +144,7 @@ def test_a_pipeline_counts_with_no_fewer_cells_than_it_fills(made, row, part):
 def test_what_is_not_listed_costs_what_it_must():
     """One listed template serves 10 a second for 1. Any other would cost 3 for each 10, and 0.5 at least."""
     [space] = ten_a_second(1)
-    finder = CoverFinder.of(space, Prices(math.nan, np.ones(1), np.array([0.1])), 100.0)
+    finder = CoverFinder.of(space, Prices(math.nan, np.ones(1), np.array([0.1])), 100.0, 10)
     assert len(finder.templates) == 1
     assert finder.smallest == pytest.approx(1.0)
     assert finder.at(np.ones(1)).price_of(100.0) == pytest.approx(10.0)

@@ -25,10 +25,8 @@ from penstock.plan.templates.table import Templates, whole_workers
 CELLS = 4000
 """Parts of the largest useful rate of a model. Each pipeline serves up to one part too much."""
 
-MOST_LISTED = 500_000
-"""Templates of one model that are listed at most, of those that cost up to :data:`MOST_LOSS` more than the best."""
-
 MOST_LOSS = 1.2
+"""Templates are listed that cost up to this part more for a request than the best, if they are few enough."""
 
 NEAR = 0.9
 """Prices are exact for rates above this part of the largest useful rate, if enough templates are listed."""
@@ -87,9 +85,9 @@ class CoverFinder:
     smallest: float
 
     @classmethod
-    def of(cls, space: TemplateSpace, prices: Prices, most_rps: float) -> CoverFinder:
-        """Lists the templates of ``space``, for rates up to ``most_rps``."""
-        templates, loss = near_best(space, prices, MOST_LOSS, MOST_LISTED)
+    def of(cls, space: TemplateSpace, prices: Prices, most_rps: float, most_listed: int) -> CoverFinder:
+        """Lists at most ``most_listed`` templates of ``space``, for rates up to ``most_rps``."""
+        templates, loss = near_best(space, prices, MOST_LOSS, most_listed)
         far_price = float(prices.rate[space.model]) * (1.0 + max(loss, 0.0))
         return cls(templates, most_rps, prices.device, far_price, _smallest(space, prices.device))
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +29,7 @@ import numpy as np
 from penstock.arrays import F64
 from penstock.clock import solving_seconds
 from penstock.plan.exact.worker_program import bound_at
+from penstock.plan.large.in_threads import in_threads
 from penstock.plan.large.restricted_master import Master, MasterAnswer
 from penstock.plan.templates.fleet import Fleet, Prices
 from penstock.plan.templates.pricing import Priced, cost_of, price
@@ -39,8 +39,6 @@ from penstock.result import relative_gap
 
 REDUCED_COST = 1e-10
 """A column that is cheaper by less than this, relatively, counts as equal: the sums have rounding errors."""
-
-THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -67,31 +65,30 @@ def relax_spaces(
     proven that the demands cannot be met even with split workers, the bound is minus infinity.
     """
     deadline = solving_seconds() + time_limit_s
-    with ThreadPoolExecutor(THREADS) as pool:
 
-        def priced(device_price: F64, most_cost: F64) -> list[Priced]:
-            return list(pool.map(price, spaces, itertools.repeat(device_price), most_cost.tolist()))
+    def priced(device_price: F64, most_cost: F64) -> list[Priced]:
+        return in_threads(lambda m: price(spaces[m], device_price, float(most_cost[m])), range(len(spaces)))
 
-        no_limit = np.full(len(spaces), np.inf)
-        known = no_templates()
-        for device_price in _first_prices(fleet):
-            # A column that is no cheaper than a known one would not be used.
-            limit = no_limit if not len(known) else _cheapest(known, device_price, len(spaces))
-            known = join([known, *(model.columns for model in priced(device_price, limit))])
-        throughput = replace(fleet, hourly_cost=None)
-        found = _generate(throughput, known, priced, gap, deadline)
-        if fleet.hourly_cost is None:
-            return found
-        # Demands are weights here. If even the bound of their common part is below 1, no plan meets them.
-        if found.prices.bound < 1.0:
-            classes, models = len(fleet.count), len(fleet.weight)
-            return replace(found, prices=Prices(-np.inf, np.zeros(classes), np.zeros(models)))
-        if found.value < 1.0:
-            # Time or the gap ended the loop before it was known whether they can be met. Then the devices' own costs
-            # are prices that give a bound.
-            cheapest = np.array([model.cost for model in priced(fleet.device_cost, no_limit)])
-            return replace(found, prices=bound_at(fleet.device_cost, fleet, cheapest))
-        return _generate(fleet, found.columns, priced, gap, deadline)
+    no_limit = np.full(len(spaces), np.inf)
+    known = no_templates()
+    for device_price in _first_prices(fleet):
+        # A column that is no cheaper than a known one would not be used.
+        limit = no_limit if not len(known) else _cheapest(known, device_price, len(spaces))
+        known = join([known, *(model.columns for model in priced(device_price, limit))])
+    throughput = replace(fleet, hourly_cost=None)
+    found = _generate(throughput, known, priced, gap, deadline)
+    if fleet.hourly_cost is None:
+        return found
+    # Demands are weights here. If even the bound of their common part is below 1, no plan meets them.
+    if found.prices.bound < 1.0:
+        classes, models = len(fleet.count), len(fleet.weight)
+        return replace(found, prices=Prices(-np.inf, np.zeros(classes), np.zeros(models)))
+    if found.value < 1.0:
+        # Time or the gap ended the loop before it was known whether they can be met. Then the devices' own costs
+        # are prices that give a bound.
+        cheapest = np.array([model.cost for model in priced(fleet.device_cost, no_limit)])
+        return replace(found, prices=bound_at(fleet.device_cost, fleet, cheapest))
+    return _generate(fleet, found.columns, priced, gap, deadline)
 
 
 def _generate(

@@ -9,7 +9,6 @@ all others, until nothing is missing. Bisection finds ``z``. The result is a pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from penstock.clock import solving_seconds
 from penstock.plan.exact.objective import devices_used, value_of
 from penstock.plan.interfaces import SearchLimits
 from penstock.plan.large.cheapest_covers import CoverFinder
-from penstock.plan.large.column_generation import THREADS
+from penstock.plan.large.in_threads import in_threads
 from penstock.plan.large.near_covers import NearCovers, near_covers
 from penstock.plan.large.whole_worker_kernels import exchange_pairs
 from penstock.plan.templates.fleet import Fleet
@@ -55,15 +54,10 @@ def whole_covers(
     aim = bound / (1.0 + AIM * limits.gap)
     low, high, found = max(known, 0.0), bound, None
     levels = np.linspace(max(low, LOWEST * aim), aim, LEVELS)
-    with ThreadPoolExecutor(THREADS) as pool:
-        pools = list(
-            pool.map(
-                lambda m: near_covers(
-                    finders[m], fleet, device_price, (levels * fleet.weight[m]).tolist(), m
-                ),
-                range(len(finders)),
-            )
-        )
+    pools = in_threads(
+        lambda m: near_covers(finders[m], fleet, device_price, (levels * fleet.weight[m]).tolist(), m),
+        range(len(finders)),
+    )
     for tries in range(HALVINGS):
         if (bound - low) <= limits.gap * low or solving_seconds() > deadline:
             break

@@ -24,7 +24,6 @@ Dantzig-Wolfe decomposition for linear mixed-integer programming", International
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +32,12 @@ from penstock.arrays import F64
 from penstock.clock import solving_seconds
 from penstock.plan.highs import Rows, run
 from penstock.plan.large.cheapest_covers import CoverFinder, Covers
-from penstock.plan.large.column_generation import THREADS
+from penstock.plan.large.in_threads import in_threads
 from penstock.plan.templates.fleet import Fleet, Prices
 from penstock.plan.templates.space import TemplateSpace
+
+MOST_LISTED, MOST_OF_MODEL = 4_000_000, 500_000
+"""Templates that are listed, of all models and of one. A million takes about 140 MB."""
 
 ROUNDS = 25
 """The most rounds of new prices. Ten are enough for a ten-thousandth on published sizes."""
@@ -72,47 +74,47 @@ def whole_worker_bound(
     :func:`penstock.clock.solving_seconds`) the best bound so far stays.
     """
     most_rps = fleet.weight * (prices.bound if fleet.hourly_cost is None else 1.0)
-    with ThreadPoolExecutor(THREADS) as pool:
+    most_listed = min(MOST_OF_MODEL, MOST_LISTED // len(spaces))
 
-        def finder(m: int) -> CoverFinder | None:
-            if solving_seconds() > deadline:
-                return None
-            return CoverFinder.of(spaces[m], prices, float(most_rps[m]))
+    def finder(m: int) -> CoverFinder | None:
+        if solving_seconds() > deadline:
+            return None
+        return CoverFinder.of(spaces[m], prices, float(most_rps[m]), most_listed)
 
-        made = list(pool.map(finder, range(len(spaces))))
-        finders = tuple(one for one in made if one is not None)
-        if len(finders) < len(made):
-            return WholeBound(prices.bound, prices.device)
+    made = in_threads(finder, range(len(spaces)))
+    finders = tuple(one for one in made if one is not None)
+    if len(finders) < len(made):
+        return WholeBound(prices.bound, prices.device)
 
-        def covers(device_price: F64) -> list[Covers]:
-            return list(pool.map(lambda one: one.at(device_price), finders))
+    def covers(device_price: F64) -> list[Covers]:
+        return in_threads(lambda one: one.at(device_price), finders)
 
-        if fleet.hourly_cost is not None:
-            worth = float((prices.device - fleet.device_cost) @ fleet.count)
-            cost = _price_of(covers(prices.device), fleet.weight)
-            return WholeBound(min(prices.bound, worth - cost), prices.device)
-        worth = float(prices.device @ fleet.count)
-        bound, best, asked = prices.bound, prices.device, prices.device
-        most_load, target, step = 0.0, 0.0, STEP
-        columns: list[list[F64]] = [[] for _ in finders]
-        for _ in range(ROUNDS):
-            found = covers(asked)
-            bound = min(bound, _excluded(found, fleet, worth, known, bound))
-            if not all(len(one.templates) for one in finders):
-                return WholeBound(bound, prices.device)
-            target = target or bound
-            load = _price_of(found, fleet.weight * target) / worth
-            if load > most_load:
-                most_load, best = load, asked
-            else:
-                step = max(step * SHORTER, SHORTEST)
-            for own, one, finder_, weight in zip(columns, found, finders, fleet.weight.tolist(), strict=True):
-                own.append(finder_.devices(one.cheapest(weight * target), len(fleet.count)))
-            least_load, dual = _least_load(columns, fleet)
-            if least_load - most_load <= CLOSED or solving_seconds() > deadline:
-                break
-            asked = (1.0 - step) * best + step * dual * worth / float(dual @ fleet.count)
-        return WholeBound(bound, best, finders)
+    if fleet.hourly_cost is not None:
+        worth = float((prices.device - fleet.device_cost) @ fleet.count)
+        cost = _price_of(covers(prices.device), fleet.weight)
+        return WholeBound(min(prices.bound, worth - cost), prices.device)
+    worth = float(prices.device @ fleet.count)
+    bound, best, asked = prices.bound, prices.device, prices.device
+    most_load, target, step = 0.0, 0.0, STEP
+    columns: list[list[F64]] = [[] for _ in finders]
+    for _ in range(ROUNDS):
+        found = covers(asked)
+        bound = min(bound, _excluded(found, fleet, worth, known, bound))
+        if not all(len(one.templates) for one in finders):
+            return WholeBound(bound, prices.device)
+        target = target or bound
+        load = _price_of(found, fleet.weight * target) / worth
+        if load > most_load:
+            most_load, best = load, asked
+        else:
+            step = max(step * SHORTER, SHORTEST)
+        for own, one, finder_, weight in zip(columns, found, finders, fleet.weight.tolist(), strict=True):
+            own.append(finder_.devices(one.cheapest(weight * target), len(fleet.count)))
+        least_load, dual = _least_load(columns, fleet)
+        if least_load - most_load <= CLOSED or solving_seconds() > deadline:
+            break
+        asked = (1.0 - step) * best + step * dual * worth / float(dual @ fleet.count)
+    return WholeBound(bound, best, finders)
 
 
 def _price_of(covers: Sequence[Covers], rate_rps: F64) -> float:
