@@ -103,7 +103,7 @@ def _by_batch(table: DispatchTable, times_us: I64) -> I64:
 
 def _split_stages(table: DispatchTable) -> WholeStages | SplitStages:
     if not table.splits:
-        return WholeStages(np.zeros(0, np.int64))
+        return WholeStages()
     columns = np.add.reduceat(table.stage_pieces, table.stage_offsets[:-1])
     # A piece of k, and the next stage's m pieces: rows of k + m - 1 pairs overlap at most.
     room = max(1, 2 * int(columns.max()))
