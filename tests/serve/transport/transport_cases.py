@@ -60,12 +60,9 @@ def parts_of(parts, batch=7):
     """A header and one group of ``parts``, for ``send_batch``."""
     rows = tuple(len(part[0].array) for part in parts)
     known = {"batch": batch, "route": (), "shares": (), "size": sum(rows), "parts": rows}
-    fields = [
-        name
-        for name in BatchHeader.__struct_fields__
-        if name not in ("tensors", "deadline_us", "groups", "fallbacks", "is_traced", "timings")
-    ]
-    header = BatchHeader(**{name: known.get(name, 0) for name in fields}, tensors=tensor_headers(parts))
+    required = [field.name for field in msgspec.structs.fields(BatchHeader) if field.required]
+    known |= {"tensors": tensor_headers(parts)}
+    header = BatchHeader(**{name: known.get(name, 0) for name in required})
     return header, [parts]
 
 
