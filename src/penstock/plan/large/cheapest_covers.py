@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.arrays import F64, I64
+from penstock.plan.exact.objective import needed_workers
 from penstock.plan.large.whole_worker_kernels import Cheapest, cheapest_covers, cheapest_pipelines
 from penstock.plan.templates.fleet import Prices
 from penstock.plan.templates.path_kernels import completions, least_cost
 from penstock.plan.templates.pricing import near_best
 from penstock.plan.templates.space import TemplateSpace
-from penstock.plan.templates.table import Templates, whole_workers
+from penstock.plan.templates.table import Templates
 
 CELLS = 4000
 """Parts of the largest useful rate of a model. Each pipeline serves up to one part too much."""
@@ -128,22 +129,24 @@ class CoverFinder:
 
     def workers(self, pipelines: Sequence[tuple[int, float]]) -> I64:
         """The whole workers of ``pipelines``, rows and rates: (templates, stages)."""
+        row, need = self._needed(pipelines)
         found = np.zeros_like(self.templates.share)
-        for row, rate_rps in pipelines:
-            need = np.maximum(
-                whole_workers(rate_rps, self.templates.worker_rps[row]), self.templates.pieces[row]
-            )
-            found[row] += np.where(self.templates.share[row] > 0, need, 0.0).astype(np.int64)
+        np.add.at(found, row, need.astype(np.int64))
         return found
 
     def devices(self, pipelines: Sequence[tuple[int, float]], classes: int) -> F64:
         """The devices that they take, the sum of the parts of their workers: (classes,)."""
-        rows = [row for row, _ in pipelines]
-        some = self.templates.take(np.array(rows, np.int64))
-        rate = np.array([[rate_rps] for _, rate_rps in pipelines]).reshape(-1, 1)
-        need = np.maximum(whole_workers(rate, some.worker_rps), some.pieces) / np.maximum(some.share, 1)
-        used = some.device_class >= 0
-        return np.asarray(np.bincount(some.device_class[used], need[used], classes), np.float64)
+        row, need = self._needed(pipelines)
+        device_class, share = self.templates.device_class[row], self.templates.share[row]
+        used = device_class >= 0
+        parts = need / np.maximum(share, 1)
+        return np.asarray(np.bincount(device_class[used], parts[used], classes), np.float64)
+
+    def _needed(self, pipelines: Sequence[tuple[int, float]]) -> tuple[I64, F64]:
+        """The row of each pipeline, and its workers (pipelines, stages)."""
+        row = np.array([row for row, _ in pipelines], np.int64)
+        rate_rps = np.array([rate_rps for _, rate_rps in pipelines], np.float64)[:, None]
+        return row, needed_workers(self.templates.take(row), rate_rps)
 
 
 def worker_price(templates: Templates, device_price: F64) -> F64:

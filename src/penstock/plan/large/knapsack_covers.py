@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from penstock.arrays import F64, I64
 from penstock.kernels import compiled
+from penstock.plan.exact.objective import needed_workers
 from penstock.plan.templates.fleet import Fleet, Prices
-from penstock.plan.templates.table import Templates, whole_workers
+from penstock.plan.templates.table import Templates
 
 GRID = 4000
 """With this many parts, a cover of a few configurations wastes less than a thousandth of the demand."""
@@ -51,9 +52,7 @@ def promising(
 ) -> Configurations:
     """Configurations of ``model`` up to ``most_rps``: in each band, those with the least loss per request."""
     row, rate = _rates(templates, np.flatnonzero(templates.model == model), most_rps)
-    used = templates.device_class[row] >= 0
-    need = whole_workers(rate[:, None], templates.worker_rps[row])
-    workers = np.where(used, np.maximum(need, templates.pieces[row]), 0.0).astype(np.int64)
+    workers = needed_workers(templates.take(row), rate[:, None]).astype(np.int64)
     part = workers / np.maximum(templates.share[row], 1)
     devices = np.stack(
         [

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from penstock.arrays import F64, I64
+from penstock.plan.exact.objective import needed_workers
 from penstock.plan.large.cheapest_covers import CELLS, CoverFinder, worker_price
 from penstock.plan.large.whole_worker_kernels import Listed, draw_covers, list_pipelines
 from penstock.plan.templates.fleet import Fleet
-from penstock.plan.templates.table import Templates, whole_workers
+from penstock.plan.templates.table import Templates
 
 WIDEST, NARROWER, NARROWEST = 0.08, 1.7, 1e-6
 """How much more than the cheapest cover a pipeline and the cheapest rest may cost: this part at first, then less by the
@@ -121,9 +122,7 @@ def _near_pipelines(finder: CoverFinder, device_price: F64) -> Listed:
 def _devices(finder: CoverFinder, listed: Listed, fleet: Fleet) -> F64:
     """The parts of devices that each pipeline takes: (pipelines, stages, classes)."""
     some = finder.templates.take(listed.row)
-    parts = np.maximum(whole_workers(listed.rate_rps[:, None], some.worker_rps), some.pieces) / np.maximum(
-        some.share, 1
-    )
+    parts = needed_workers(some, listed.rate_rps[:, None]) / np.maximum(some.share, 1)
     return np.where(some.device_class[:, :, None] == np.arange(len(fleet.count)), parts[:, :, None], 0.0)
 
 

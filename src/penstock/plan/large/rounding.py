@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from penstock.arrays import F64, I64
+from penstock.plan.exact.objective import needed_workers
 from penstock.plan.templates.fleet import Fleet, device_owner
-from penstock.plan.templates.table import Templates, whole_workers
+from penstock.plan.templates.table import Templates
 
 HALVINGS = 40
 """After so many steps the interval is 1e-12. Below that, rounding up changes nothing."""
@@ -39,9 +40,8 @@ def round_up(templates: Templates, rate_rps: F64, fleet: Fleet) -> I64:
 
 def _workers(templates: Templates, rate_rps: F64) -> I64:
     """The fewest whole workers that serve ``rate_rps`` (templates,) at every stage."""
-    used = templates.device_class >= 0
-    need = whole_workers(rate_rps[:, None], templates.worker_rps)
-    return np.where(used & (rate_rps > 0)[:, None], np.maximum(need, templates.pieces), 0.0).astype(np.int64)
+    need = needed_workers(templates, rate_rps[:, None])
+    return np.where((rate_rps > 0)[:, None], need, 0.0).astype(np.int64)
 
 
 def _fits(templates: Templates, workers: I64, fleet: Fleet) -> bool:
