@@ -179,16 +179,24 @@ def abandon(state: PolicyState, now_us: int, batch: int) -> bool:
             if sender >= 0 and worker_host[sender] != worker_host[worker] and begins_us >= now_us:
                 _free_transfer(state, slot, stage, worker_host[sender], worker_host[worker])
             sender = worker
-            entry = batch * flights.worker.shape[1] + stage
-            if flights.head[worker] == entry:
-                # It may have been running, so the work behind it cannot have started yet.
-                flights.done_us[worker] = max(flights.done_us[worker], now_us)
-            unlink(flights, worker, entry)
-            flights.worker[slot, stage] = -1
-            rechain(state, worker)
+            abandon_entry(state, now_us, slot, stage)
     flights.batch[slot] = -1
     state.queues.wake_us[flights.model[slot]] = 0
     return True
+
+
+@inner
+def abandon_entry(state: PolicyState, now_us: int, slot: int, stage: int) -> None:
+    """Take an entry that will not be done out of its worker's chain."""
+    flights = state.flights
+    worker = flights.worker[slot, stage]
+    entry = flights.batch[slot] * flights.worker.shape[1] + stage
+    if flights.head[worker] == entry:
+        # It may have been running, so the work behind it cannot have started yet.
+        flights.done_us[worker] = max(flights.done_us[worker], now_us)
+    unlink(flights, worker, entry)
+    flights.worker[slot, stage] = -1
+    rechain(state, worker)
 
 
 @inner

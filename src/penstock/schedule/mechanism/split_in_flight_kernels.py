@@ -10,9 +10,15 @@ spans, and those that its worker was to receive after them, if they have not beg
 from __future__ import annotations
 
 from penstock.schedule.kernel import NONE, ZERO, inner
-from penstock.schedule.mechanism.in_flight_kernels import append, close_entry, learn_pace, rechain, unlink
+from penstock.schedule.mechanism.in_flight_kernels import (
+    abandon_entry,
+    append,
+    close_entry,
+    learn_pace,
+    rechain,
+)
 from penstock.schedule.mechanism.link_kernels import first_fit, hold, release
-from penstock.schedule.mechanism.split_route_kernels import first_row, pieces_of, split_columns
+from penstock.schedule.mechanism.split_route_kernels import first_row, pieces_of, rows_within, split_columns
 from penstock.schedule.rule_numbers import PENSTOCK
 from penstock.schedule.state.arrays import Actions, Facts, Flights, PolicyState
 
@@ -89,9 +95,9 @@ def _close_earlier(
     flights, size = state.flights, state.flights.size[slot]
     least, most = low, high
     for piece in range(pieces):
-        start, stop = first_row(size, pieces, piece), first_row(size, pieces, piece + 1)
-        if start < high and low < stop:
-            least, most = min(least, start), max(most, stop)
+        if rows_within(low, high, size, pieces, piece) > 0:
+            least = min(least, first_row(size, pieces, piece))
+            most = max(most, first_row(size, pieces, piece + 1))
             if flights.worker[slot, begin + piece] >= 0:
                 _close(state, now_us, slot, begin + piece)
     return least, most
@@ -134,8 +140,7 @@ def _move_later_pieces(state: PolicyState, now_us: int, slot: int, first: int, l
             receiver = flights.worker[slot, column]
             is_moved, ready_us, busy_us = False, ZERO, ZERO
             for sender in range(senders):
-                rows = min(high, first_row(size, senders, sender + 1))
-                rows -= max(low, first_row(size, senders, sender))
+                rows = rows_within(low, high, size, senders, sender)
                 if rows <= 0:
                     continue
                 length_us = facts.transfer_us[stage, rows]
@@ -208,11 +213,8 @@ def _let_go_of_senders(state: PolicyState, slot: int, first: int, last: int) -> 
             if stage < last:
                 receivers = pieces_of(facts, stage + 1, size)
                 for piece in range(receivers):
-                    is_open = flights.worker[slot, before + senders + piece] >= 0
-                    if first_row(size, receivers, piece) < high and low < first_row(
-                        size, receivers, piece + 1
-                    ):
-                        is_needed |= is_open
+                    if rows_within(low, high, size, receivers, piece) > 0:
+                        is_needed |= flights.worker[slot, before + senders + piece] >= 0
             if not is_needed:
                 flights.done_by[slot, before + sender] = NONE
         before += senders
@@ -236,8 +238,7 @@ def split_abandon(state: PolicyState, now_us: int, batch: int) -> bool:
             low, high = first_row(size, receivers, piece), first_row(size, receivers, piece + 1)
             receiver = flights.worker[slot, before + senders + piece]
             for sender in range(senders):
-                rows = min(high, first_row(size, senders, sender + 1))
-                rows -= max(low, first_row(size, senders, sender))
+                rows = rows_within(low, high, size, senders, sender)
                 if rows <= 0:
                     continue
                 sent_us = flights.sent_us[slot, place]
@@ -248,16 +249,9 @@ def split_abandon(state: PolicyState, now_us: int, batch: int) -> bool:
                 place += 1
         before += senders
     for column in range(flights.worker.shape[1]):
-        worker = flights.worker[slot, column]
         flights.done_by[slot, column] = -1
-        if worker >= 0:
-            entry = batch * flights.worker.shape[1] + column
-            if flights.head[worker] == entry:
-                # It may have been running, so the work behind it cannot have started yet.
-                flights.done_us[worker] = max(flights.done_us[worker], now_us)
-            unlink(flights, worker, entry)
-            flights.worker[slot, column] = -1
-            rechain(state, worker)
+        if flights.worker[slot, column] >= 0:
+            abandon_entry(state, now_us, slot, column)
     flights.batch[slot] = -1
     state.queues.wake_us[flights.model[slot]] = 0
     return True

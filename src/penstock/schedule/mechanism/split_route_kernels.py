@@ -31,6 +31,12 @@ def first_row(size: int, pieces: int, piece: int) -> int:
 
 
 @inner
+def rows_within(low: int, high: int, size: int, pieces: int, piece: int) -> int:
+    """How many of rows ``low`` to ``high`` are in ``piece`` of a batch of ``size``; below 1 if none."""
+    return min(high, first_row(size, pieces, piece + 1)) - max(low, first_row(size, pieces, piece))
+
+
+@inner
 def split_columns(facts: Facts, pipeline: int, size: int) -> int:
     """The columns of a route for a batch of ``size``."""
     columns = ZERO
@@ -173,7 +179,7 @@ def _received_us(
     split, last_us, busy_us = facts.split, ZERO, ZERO
     pieces = begin - before
     for piece in range(pieces):
-        rows = min(high, first_row(batch, pieces, piece + 1)) - max(low, first_row(batch, pieces, piece))
+        rows = rows_within(low, high, batch, pieces, piece)
         if rows <= 0:
             continue
         length_us = facts.transfer_us[stage, rows]

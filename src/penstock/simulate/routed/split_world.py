@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from penstock.schedule.kernel import ZERO, inner
 from penstock.schedule.mechanism.link_kernels import first_fit, hold
-from penstock.schedule.mechanism.split_route_kernels import first_row, pieces_of
+from penstock.schedule.mechanism.split_route_kernels import first_row, pieces_of, rows_within
 from penstock.schedule.state.arrays import Actions, Facts, Reservations
 from penstock.simulate.world import BatchLog, RequestLog, World, answer, taken_us
 
@@ -70,15 +70,13 @@ def _receive(
     last_us, busy_us = ZERO, ZERO
     pieces = begin - before
     for piece in range(pieces):
-        rows = min(high, first_row(size, pieces, piece + 1)) - max(low, first_row(size, pieces, piece))
+        rows = rows_within(low, high, size, pieces, piece)
         if rows <= 0:
             continue
         length_us = facts.transfer_us[stage, rows]
         log.transfer_us[batch, column] += length_us
-        source, sent_us = (
-            facts.worker_host[log.worker[batch, before + piece]],
-            log.end_us[batch, before + piece],
-        )
+        source = facts.worker_host[log.worker[batch, before + piece]]
+        sent_us = log.end_us[batch, before + piece]
         if source != host and length_us > 0:
             sent_us = first_fit(held.uplinks, source, held.downlinks, host, max(sent_us, busy_us), length_us)
             busy_us = sent_us + length_us
