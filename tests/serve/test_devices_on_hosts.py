@@ -7,11 +7,9 @@ import re
 from pathlib import Path
 
 import loopback_hosts
-import numpy as np
 import pytest
-import tritonclient.http as triton
-from serve_cases import WIDTH, skip_profile, write_plan, write_skip_model
-from test_serve_devices import FLEET, driver, library, require, wait_until, workers_of
+from serve_cases import skip_profile, write_plan, write_skip_model
+from test_serve_devices import FLEET, assert_doubles, driver, library, require, wait_until, workers_of
 
 from fake_nvml import FakeGpu, FakeNvml
 from penstock.errors import DeviceMismatchError, PenstockError
@@ -93,7 +91,6 @@ def test_workers_are_pinned_on_their_hosts_and_a_lost_device_is_named(
     driver: FakeNvml, tmp_path: Path, on_hosts
 ) -> None:
     plan = plan_of(tmp_path, workers=2, per_host=1)
-    x = np.ones((1, WIDTH), np.float32)
     with on_hosts(plan, first="GPU-l4-0", second="GPU-l4-1") as server:
         agents = agents_of(server)
         assert [list(workers_of(agents[host]).values()) for host in ("gpu:0", "gpu:1")] == [
@@ -103,11 +100,7 @@ def test_workers_are_pinned_on_their_hosts_and_a_lost_device_is_named(
         driver.lose(2)
         wait_until(lambda: f"to plan without: penstock replan {plan} --lost gpu:1 -o NEW" in server.notes, 60)
         assert "host gpu:1: lost the device of worker 1: device GPU-l4-1 is lost" in server.notes
-        client = triton.InferenceServerClient(server.url.removeprefix("http://"))
-        tensor = triton.InferInput("x", x.shape, "FP32")
-        tensor.set_data_from_numpy(x)
-        np.testing.assert_array_equal(client.infer("skip", [tensor]).as_numpy("double"), 2 * x)
-        client.close()
+        assert_doubles(server.url)
         driver.show(FLEET)
         wait_until(lambda: list(workers_of(agents["gpu:1"]).values()) == ["GPU-l4-1"], 60)
 

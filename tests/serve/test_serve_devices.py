@@ -286,9 +286,17 @@ def workers_of(pid: int) -> dict[int, str]:
     return found
 
 
+def assert_doubles(url: str) -> None:
+    """The server at ``url`` answers right."""
+    x = np.ones((1, WIDTH), np.float32)
+    tensor = triton.InferInput("x", x.shape, "FP32")
+    tensor.set_data_from_numpy(x)
+    with triton.InferenceServerClient(url.removeprefix("http://")) as client:
+        np.testing.assert_array_equal(client.infer("skip", [tensor]).as_numpy("double"), 2 * x)
+
+
 @pytest.mark.slow
 def test_a_device_lost_while_serving(driver: FakeNvml, plan: Path) -> None:
-    x = np.ones((1, WIDTH), np.float32)
     with LocalServer(plan, ARGUMENTS) as server:
         assert sorted(workers_of(server.pid).values()) == ["GPU-l4-0", "GPU-l4-1"]
         driver.lose(0)
@@ -298,11 +306,7 @@ def test_a_device_lost_while_serving(driver: FakeNvml, plan: Path) -> None:
         assert f"to plan without: penstock replan {plan} --lost gpu:0 -o NEW" in server.notes
         wait_until(lambda: list(workers_of(server.pid).values()) == ["GPU-l4-1"])
         # The rest of the class serves on.
-        client = triton.InferenceServerClient(server.url.removeprefix("http://"))
-        tensor = triton.InferInput("x", x.shape, "FP32")
-        tensor.set_data_from_numpy(x)
-        np.testing.assert_array_equal(client.infer("skip", [tensor]).as_numpy("double"), 2 * x)
-        client.close()
+        assert_doubles(server.url)
         driver.show(FLEET)
         wait_until(lambda: sorted(workers_of(server.pid).values()) == ["GPU-l4-0", "GPU-l4-1"])
     # What was proposed is a command that works: a plan on the device that is left.
@@ -325,16 +329,11 @@ def test_a_device_lost_while_serving(driver: FakeNvml, plan: Path) -> None:
 @pytest.mark.slow
 def test_a_lost_device_is_planned_away(driver: FakeNvml, plan: Path) -> None:
     """The server finds a plan on the device that is left, switches to it, and back when the device is there again."""
-    x = np.ones((1, WIDTH), np.float32)
     with LocalServer(plan, [*ARGUMENTS, "--replan-after", "0"]) as server:
         driver.lose(0)
         wait_until(lambda: "switched to plan" in server.notes, seconds=120)
         assert "planning without gpu:0" in server.notes
-        client = triton.InferenceServerClient(server.url.removeprefix("http://"))
-        tensor = triton.InferInput("x", x.shape, "FP32")
-        tensor.set_data_from_numpy(x)
-        np.testing.assert_array_equal(client.infer("skip", [tensor]).as_numpy("double"), 2 * x)
-        client.close()
+        assert_doubles(server.url)
         wait_until(lambda: list(workers_of(server.pid).values()) == ["GPU-l4-1"])
         driver.show(FLEET)
         wait_until(lambda: f"switched to plan {plan}" in server.notes, seconds=120)

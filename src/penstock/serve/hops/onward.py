@@ -49,24 +49,18 @@ class Onward:
         """Send a batch that left ``stage``, with ``groups`` of all its samples. ``outputs`` are those of the model."""
         if header.split is not None:
             for part in parts_of_piece(header, header.split, groups, stage, outputs, now_us, compute_us):
-                self._send(part)
+                self._send(*part)
         elif header.stage + 1 < len(header.route):
-            onward, tensors = next_message(header, groups, now_us, compute_us)
-            step = header.route[onward.stage]
-            self._workers.to(step.worker, step.endpoint).send_batch(onward, tensors)
+            self._send(header.route[header.stage + 1], *next_message(header, groups, now_us, compute_us))
         else:
             for share, own in zip(header.shares, shares_of(groups, header.shares, outputs), strict=True):
-                if share.gateway not in self._gone:
-                    onward, tensors = next_message(header, own, now_us, compute_us, share)
-                    self._gateways.to(share.gateway, share.endpoint).send_batch(onward, tensors)
+                self._send(share, *next_message(header, own, now_us, compute_us, share))
 
-    def _send(self, part: Part) -> None:
-        """A part of a piece."""
-        to = part.receiver
+    def _send(self, to: RouteStep | Share, header: BatchHeader, groups: list[Parts]) -> None:
         if isinstance(to, RouteStep):
-            self._workers.to(to.worker, to.endpoint).send_batch(part.header, part.groups)
+            self._workers.to(to.worker, to.endpoint).send_batch(header, groups)
         elif to.gateway not in self._gone:
-            self._gateways.to(to.gateway, to.endpoint).send_batch(part.header, part.groups)
+            self._gateways.to(to.gateway, to.endpoint).send_batch(header, groups)
 
 
 def shares_of(
