@@ -175,7 +175,8 @@ class World:
                 for gateway in self.ledgers if one.gateway == EVERY else (one.gateway,):
                     self.put(("d", self.number), ("g", gateway), one.message)
             elif isinstance(one, ForWorker):
-                for worker in self.workers if one.worker == EVERY else (one.worker,):
+                # As the dispatcher's process: the workers of a plan that has ended hear nothing.
+                for worker in self.workers if one.worker == EVERY else {one.worker} & self.workers.keys():
                     self.put(("d", self.number), ("w", self.workers[worker].endpoint), one.message)
             elif isinstance(one.message, Drained):
                 self.end_plan(one.message.epoch)
