@@ -364,6 +364,7 @@ class TestPlanner:
         made = toy_scenario(classes, models, max_stages=3)
         return made.model_copy(update={"planner": made.planner.model_copy(update=settings)}), profiles
 
+    @pytest.mark.compiled  # what is found within a time limit
     @pytest.mark.parametrize("share_devices", [True, False])
     def test_throughput(self, monkeypatch, share_devices):
         scenario, profiles = self.scenario(share_devices=share_devices)
