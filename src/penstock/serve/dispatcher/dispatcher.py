@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 from penstock.errors import BadInputError
 from penstock.record import Outcome
@@ -25,7 +25,9 @@ from penstock.serve.dispatcher.flights import AnyFlight, Flight, Flights, Over, 
 from penstock.serve.dispatcher.liveness import Liveness
 from penstock.serve.dispatcher.outgoing import EVERY, ForEngine, ForGateway, ForWorker, Messages
 from penstock.serve.dispatcher.served_plan import ServedPlan
+from penstock.serve.dispatcher.served_plans import ServedPlans
 from penstock.serve.dispatcher.split_flights import SplitFlight, SplitWhole
+from penstock.serve.dispatcher.waiting_units import WaitingUnit, WaitingUnits
 from penstock.serve.hops.pieces import Pieces, lot_pieces
 from penstock.serve.messages import (
     Again,
@@ -53,16 +55,6 @@ MOST_SAMPLES = 2**20
 """The most samples of one request; the gateway's own limit is lower."""
 
 
-class _Waiting(NamedTuple):
-    """A unit that the policy has queued."""
-
-    plan: ServedPlan
-    model: int
-    request: int
-    deadline_us: int
-    alone: bool
-
-
 @dataclass(slots=True)
 class _Silent:
     """A worker that does not answer. ``could_run``: it had a core, so it hangs."""
@@ -83,13 +75,9 @@ class Dispatcher:
     def __init__(self, number: int, *, late_us: int) -> None:
         self.number = number
         self._late_us = late_us
-        self._plans: dict[int, ServedPlan] = {}
-        self._ended: list[range] = []
-        self._current: ServedPlan | None = None
-        self._successors: dict[int, tuple[int, Sequence[int | None]]] = {}
+        self._plans = ServedPlans()
         self._gateways: dict[int, str] = {}
-        self._waiting: dict[int, _Waiting] = {}
-        self._siblings: dict[int, set[int]] = {}
+        self._waiting = WaitingUnits()
         self._flights = Flights()
         self._liveness = Liveness()
         self._silent: dict[int, _Silent] = {}
@@ -103,20 +91,20 @@ class Dispatcher:
     @property
     def wake_us(self) -> int:
         """When :meth:`catch_up` or :meth:`look_after` has something to do."""
-        plans_us = min((plan.wake_us for plan in self._plans.values()), default=NEVER_US)
+        plans_us = min((plan.wake_us for plan in self._plans), default=NEVER_US)
         return min(plans_us, self._flights.check_us)
 
     # Plans
 
     def add_plan(self, plan: ServedPlan) -> None:
         """Know ``plan``, whose workers may come up now. It gets no requests before :meth:`switch`."""
-        self._plans[plan.epoch] = plan
+        self._plans.add(plan)
 
     def remove_plan(self, epoch: int) -> None:
         """Forget a plan that was added and is not served."""
-        plan = self._plans.pop(epoch, None)
-        if plan is not None:
-            self._end(plan)
+        plan = self._plans.remove(epoch)
+        for worker in plan.workers if plan is not None else ():
+            self._silent.pop(worker, None)
 
     def switch(self, now_us: int, epoch: int, carried: Sequence[int | None] = ()) -> Messages:
         """Serve the plan of ``epoch`` from now on.
@@ -125,50 +113,21 @@ class Dispatcher:
         model that is, waits for the new one. The rest is served by the old plan until it is drained.
         """
         messages = self.catch_up(now_us)
-        before, plan = self._current, self._plans[epoch]
-        self._current = plan
+        before, plan = self._plans.switch(epoch, carried)
         messages.append(ForGateway(EVERY, plan.readiness(self.number)))
         if before is not None:
-            self._successors[before.epoch] = (epoch, carried)
-            for unit, one in list(self._waiting.items()):
-                model = carried[one.model] if one.plan is before else None
-                if model is not None:
-                    before.policy.cancel(unit)
-                    before.waiting -= 1
-                    self._queue(now_us, unit, one._replace(plan=plan, model=model))
+            self._waiting.carry(now_us, before, plan, carried)
             messages += self._decide(before, now_us)
         return messages + self._decide(plan, now_us) + self._retire()
 
     def _retire(self) -> Messages:
         """Forget each plan that was replaced and has nothing more to do."""
         messages: Messages = []
-        if len(self._plans) > 1:
-            for epoch, plan in list(self._plans.items()):
-                is_replaced = epoch in self._successors
-                if is_replaced and not plan.waiting and not self._flights.any_of(epoch):
-                    del self._plans[epoch]
-                    self._end(plan)
-                    messages.append(ForEngine(Drained(epoch)))
+        for plan in self._plans.replaced:
+            if not plan.waiting and not self._flights.any_of(plan.epoch):
+                self.remove_plan(plan.epoch)
+                messages.append(ForEngine(Drained(plan.epoch)))
         return messages
-
-    def _end(self, plan: ServedPlan) -> None:
-        """Whatever is said of the workers of ``plan`` from now on is ignored."""
-        self._ended.append(plan.workers)
-        for worker in plan.workers:
-            self._silent.pop(worker, None)
-
-    def _resolved(self, epoch: int, model: int) -> tuple[ServedPlan, int] | None:
-        """The plan and the model that serve requests for ``model`` of ``epoch`` now; None if none does."""
-        while epoch in self._successors:
-            later, carried = self._successors[epoch]
-            successor = carried[checked_index("model", model, len(carried))]
-            if successor is None:
-                break
-            epoch, model = later, successor
-        plan = self._plans.get(epoch)
-        if plan is None:
-            return None
-        return plan, checked_index("model", model, plan.table.n_models)
 
     # Gateways
 
@@ -176,8 +135,8 @@ class Dispatcher:
         """A gateway that listens at ``endpoint`` has started: it is asked for what waits, and told what is served."""
         self._gateways[gateway] = endpoint
         messages: Messages = [ForGateway(gateway, DispatcherUp(self.number))]
-        if self._current is not None:
-            messages.append(ForGateway(gateway, self._current.readiness(self.number)))
+        if self._plans.current is not None:
+            messages.append(ForGateway(gateway, self._plans.current.readiness(self.number)))
         return messages
 
     def gateway_down(self, now_us: int, gateway: int) -> Messages:
@@ -187,8 +146,7 @@ class Dispatcher:
         """
         messages = self.catch_up(now_us)
         self._gateways.pop(gateway, None)
-        for unit in [unit for unit in self._waiting if owner_of(unit) == gateway]:
-            self._unqueue(unit)
+        self._waiting.cancel_of(gateway)
         messages.append(ForWorker(EVERY, GatewayGone(gateway)))
         for flight in [flight for flight in self._flights if flight.needs(gateway)]:
             why = f"gateway {gateway} died, and may not have sent its share."
@@ -211,7 +169,7 @@ class Dispatcher:
                 f"units {units[0]} to {units[-1]} of request {message.request} are not of one gateway: "
                 "number them by penstock.serve.messages.numbered."
             )
-        found = self._resolved(message.epoch, message.model)
+        found = self._plans.resolved(message.epoch, message.model)
         if message.dispatcher != self.number or gateway not in self._gateways:
             # It was meant for a dispatcher that died, or its gateway did.
             return []
@@ -221,11 +179,8 @@ class Dispatcher:
             return [ForGateway(gateway, Dropped(self.number, message.first, int(Outcome.DROPPED_EARLY)))]
         plan, model = found
         messages = self.catch_up(now_us)
-        one = _Waiting(plan, model, message.request, message.deadline_us, message.alone)
-        if len(units) > 1 or message.first != message.request:
-            self._siblings.setdefault(message.request, set()).update(units)
-        for unit in units:
-            self._queue(now_us, unit, one)
+        one = WaitingUnit(plan, model, message.request, message.deadline_us, message.alone)
+        self._waiting.arrive(now_us, units, one)
         return messages + self._decide(plan, now_us)
 
     def cancel(self, now_us: int, message: Cancel) -> Messages:
@@ -233,42 +188,16 @@ class Dispatcher:
         if message.dispatcher != self.number:
             return []
         messages = self.catch_up(now_us)
-        self._cancel(message.request)
+        self._waiting.cancel(message.request)
         messages.append(ForGateway(owner_of(message.request), Cancelled(self.number, message.request)))
         return messages + self._decide_all(now_us)
-
-    def _queue(self, now_us: int, unit: int, one: _Waiting) -> None:
-        one.plan.policy.arrive(now_us, one.model, unit, one.deadline_us)
-        one.plan.waiting += 1
-        self._waiting[unit] = one
-
-    def _unqueue(self, unit: int) -> None:
-        one = self._leave(unit)
-        if one is not None:
-            one.plan.policy.cancel(unit)
-
-    def _leave(self, unit: int) -> _Waiting | None:
-        """``unit`` waits no more."""
-        one = self._waiting.pop(unit, None)
-        if one is not None:
-            one.plan.waiting -= 1
-            siblings = self._siblings.get(one.request)
-            if siblings is not None:
-                siblings.discard(unit)
-                if not siblings:
-                    del self._siblings[one.request]
-        return one
-
-    def _cancel(self, request: int) -> None:
-        for unit in list(self._siblings.get(request, (request,))):
-            self._unqueue(unit)
 
     # Decisions
 
     def catch_up(self, now_us: int) -> Messages:
         """The decisions that were due by ``now_us``, each as of its own moment if that is not long ago."""
         messages: Messages = []
-        for plan in list(self._plans.values()):
+        for plan in self._plans:
             while (due_us := plan.wake_us) <= now_us:
                 messages += self._decide(plan, max(due_us, now_us - self._late_us))
                 if plan.wake_us <= due_us:
@@ -277,7 +206,7 @@ class Dispatcher:
 
     def _decide_all(self, now_us: int) -> Messages:
         messages: Messages = []
-        for plan in list(self._plans.values()):
+        for plan in self._plans:
             messages += self._decide(plan, now_us)
         return messages
 
@@ -300,7 +229,7 @@ class Dispatcher:
         split = SplitWhole(plan, dispatch.batch) if is_split(dispatch) else None
         pieces: Pieces = ()
         rows = 0
-        for units, requests in self._lots(dispatch.requests):
+        for units, requests in self._waiting.take(dispatch.requests):
             batch = numbered(self.number, self._batches)
             self._batches += 1
             by_gateway: dict[int, list[int]] = {}
@@ -332,30 +261,9 @@ class Dispatcher:
                 messages.append(ForGateway(gateway, assign))
         return messages
 
-    def _lots(self, units: Sequence[int]) -> list[tuple[list[int], int]]:
-        """``units`` as they go out: those that may be together, and each request that must be alone.
-
-        With each lot comes its number of requests.
-        """
-        together: list[int] = []
-        requests: set[int] = set()
-        alone: dict[int, list[int]] = {}
-        for unit in units:
-            one = self._leave(unit)
-            assert one is not None, f"the policy dispatched unit {unit}, which does not wait"
-            if one.alone:
-                alone.setdefault(one.request, []).append(unit)
-            else:
-                together.append(unit)
-                requests.add(one.request)
-        lots = [(together, len(requests))] if together else []
-        return lots + [(own, 1) for own in alone.values()]
-
     def _drop(self, unit: int, cause: int) -> Messages:
         """Give up ``unit``, and what still waits of its request: a part of an answer is no answer."""
-        one = self._leave(unit)
-        if one is not None and one.request in self._siblings:
-            self._cancel(one.request)
+        self._waiting.drop(unit)
         return [ForGateway(owner_of(unit), Dropped(self.number, unit, int(Outcome(cause))))]
 
     # Batches
@@ -435,7 +343,7 @@ class Dispatcher:
 
     def worker_up(self, now_us: int, worker: int, endpoint: str) -> Messages:
         """``worker`` listens at ``endpoint`` and is idle."""
-        plan = self._plan_of(worker)
+        plan = self._plans.of_worker(worker)
         if plan is None:
             return []
         messages = self.catch_up(now_us)
@@ -450,7 +358,7 @@ class Dispatcher:
         The policy names the batches that have a stage to go. The gateway settles those that were on their way to it,
         because only it knows which results it got.
         """
-        plan = self._plan_of(worker)
+        plan = self._plans.of_worker(worker)
         if plan is None:
             return []
         messages = self.catch_up(now_us)
@@ -471,7 +379,7 @@ class Dispatcher:
 
     def pong(self, now_us: int, message: Pong) -> Messages:
         """A worker that was overdue answers: it is alive, but what it runs may hang."""
-        plan = self._plan_of(message.worker)
+        plan = self._plans.of_worker(message.worker)
         if plan is None:
             return []
         messages = self.catch_up(now_us) + self._answers(now_us, message.worker)
@@ -545,17 +453,7 @@ class Dispatcher:
         return [ForEngine(WorkerHung(worker, why)), *self._give_up(now_us, plan, worker, reason)]
 
     def _readiness(self, plan: ServedPlan) -> Messages:
-        return [ForGateway(EVERY, plan.readiness(self.number))] if plan is self._current else []
-
-    def _plan_of(self, worker: int) -> ServedPlan | None:
-        """The plan of ``worker``; None if that has ended."""
-        for plan in self._plans.values():
-            if worker in plan.workers:
-                return plan
-        if any(worker in workers for workers in self._ended):
-            return None
-        known = ", ".join(f"{plan.workers[0]} to {plan.workers[-1]}" for plan in self._plans.values())
-        raise BadInputError(f"worker (={worker}) must be one of {known or 'a plan that was added'}.")
+        return [ForGateway(EVERY, plan.readiness(self.number))] if plan is self._plans.current else []
 
 
 def _not_to_wait(lost: Sequence[AnyFlight]) -> Messages:
