@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,12 @@ QUIET_S = 3.0
 WAIT_S = 90.0
 REPLAN_S = "2"
 NOTES = 200
-"""Lines of the server's log that are shown after many errors, if a fault cannot strike, and if a host ends with another
-number of processes."""
-MANY_ERRORS = 20
+"""Lines of the server's log that are shown if a fault cannot strike, and if a host ends with another number of
+processes."""
+BEFORE_S = 5.0
+"""The server's log is shown from so long before the first error of a fault on."""
+SHOWN = 20
+"""Errors of a fault that are shown, from the first one on."""
 
 
 class Fleet:
@@ -174,6 +178,7 @@ class Load:
         self._made: list[Future[Answer]] = []
         self._pool = ThreadPoolExecutor(128)
         self.start_s = time.monotonic()
+        self._start_unix_s = time.time()
         self._thread = threading.Thread(target=self._pace)
         self._thread.start()
 
@@ -186,6 +191,10 @@ class Load:
             time.sleep(max(0.0, self.start_s + len(self._made) / self._rate - time.monotonic()))
             self._made.append(self._pool.submit(asked, *self._ask, self.start_s))
 
+    def of_unix(self, unix_s: float) -> float:
+        """A time of the clock on the wall, in seconds of the load."""
+        return unix_s - self._start_unix_s
+
     def errors(self, since_s: float) -> list[Answer]:
         """The answers so far to requests sent from ``since_s`` on that are no results, by the time of sending."""
         done = [one.result() for one in self._made if one.done()]
@@ -196,6 +205,24 @@ class Load:
         self._stop.set()
         self._thread.join()
         return [one.result() for one in self._made]
+
+
+def show(errors: list[Answer], notes: str, load: Load, fault_s: float) -> None:
+    """The errors of a fault and what the server said around them, by seconds after the fault."""
+    lines = []
+    for one in errors[:SHOWN]:
+        end_s = one.sent_s + one.took_s - fault_s
+        lines.append((end_s, f"{one.status} after {one.took_s:.2f} s: {one.error}"))
+    for note in notes.splitlines():
+        stamp, _, text = note.partition(" ")
+        try:
+            said_s = load.of_unix(datetime.fromisoformat(stamp).timestamp()) - fault_s
+        except ValueError:  # the next line of a message
+            said_s, text = lines[-1][0], note
+        if said_s >= errors[0].sent_s - fault_s - BEFORE_S:
+            lines.append((said_s, text))
+    for at_s, text in sorted(lines, key=lambda line: line[0]):
+        print(f"    {at_s:7.2f} s  {text}", file=sys.stderr, flush=True)
 
 
 def run(names: list[str], times: int, share: float) -> int:
@@ -237,8 +264,8 @@ def run(names: list[str], times: int, share: float) -> int:
                         file=sys.stderr,
                         flush=True,
                     )
-                    if len(errors) > MANY_ERRORS:
-                        print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr, flush=True)
+                    if errors:
+                        show(errors, server.notes, load, fault_s)
             answers = load.answers()
             end_s = time.monotonic() + WAIT_S  # a worker may just be starting again
             while (after := {host: len(fleet.pids(host)) for host in hosts}) != before:

@@ -225,6 +225,11 @@ class ServerSpec(msgspec.Struct, frozen=True):
         """The workers that the plan has on ``host``."""
         return [worker for worker, its in zip(self.workers, self.worker_hosts, strict=True) if its == host]
 
+    def devices_on(self, host: str) -> frozenset[str]:
+        """The real devices that workers on ``host`` need, as ``penstock replan --lost`` names them."""
+        needs = zip(self.worker_hosts, self.device_needs, strict=bool(self.device_needs))
+        return frozenset(need.in_plan for its, need in needs if its == host and need is not None)
+
     def stage_at(self, pipeline: int, place: int) -> StageSpec:
         """The stage at ``place`` of a ``pipeline``, which counts over the plan.
 
