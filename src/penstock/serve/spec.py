@@ -25,6 +25,9 @@ from penstock.serve.protocol.raw import Array
 ExecutorKind = Literal["onnxruntime", "torch", "padded", "emulated"]
 TransportName = Literal["shared-memory", "zeromq"]
 HELD: frozenset[ExecutorKind] = frozenset({"padded", "emulated"})
+PADDED_NICENESS = 10
+"""A padded worker has time to spare, and stands for a device that would not use the cores of this machine. So it runs
+when the workers that are not slowed down leave a core free."""
 
 # Measured by benchmarks/serve.py on two shared cores: a request takes 1.1 to 1.8 ms more than its stages
 # (medians; 24 B to 147 KiB, one and two stages), up to 3.0 ms at the 99th percentile; about 0.3 ms pass
@@ -220,6 +223,11 @@ class ServerSpec(msgspec.Struct, frozen=True):
     def device_of(self, worker: int) -> WorkerDevice | None:
         """The real device of ``worker``, if it has one."""
         return self.worker_devices[worker - self.first_worker] if self.worker_devices else None
+
+    def niceness_of(self, worker: int) -> int:
+        """What is added to the niceness of the process of ``worker``, from its start on."""
+        is_padded = any(self.stages[stage].executor == "padded" for stage in self.stages_of(worker))
+        return PADDED_NICENESS if is_padded else 0
 
     def workers_on(self, host: str) -> list[int]:
         """The workers that the plan has on ``host``."""
