@@ -4,7 +4,7 @@ Each host is a network namespace of this machine with one device. One server ser
 (real results) and gets 70% of its planned rate at fixed times, whatever happens (open loop). After each fault the host
 comes back before the next one. Four hosts of a stage carry 80% of the rate.
 
-    sudo python benchmarks/host_faults.py [--times N] [--only FAULT ...] [--load 0.7]
+    sudo python benchmarks/host_faults.py [--times N] [--only FAULT ...] [--load 0.7] [--log FILE]
 
 The faults: the agent killed; all processes of a host killed; its link cut for 5 s; its link cut for good, until the
 plan without it is served. Exit status 1 if a limit is broken: every request answered once and none wrong, 99% met
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +51,12 @@ QUIET_S = 3.0
 WAIT_S = 90.0
 REPLAN_S = "2"
 NOTES = 200
-"""Lines of the server's log that are shown after many errors, if a fault cannot strike, and if a host ends with another
-number of processes."""
-MANY_ERRORS = 20
+"""Lines of the server's log that are shown if a fault cannot strike, and if a host ends with another number of
+processes."""
+BEFORE_S = 5.0
+"""The server's log is shown from so long before the first error of a fault on."""
+SHOWN = 20
+"""Errors of a fault that are shown, from the first one on."""
 
 
 class Fleet:
@@ -174,6 +179,7 @@ class Load:
         self._made: list[Future[Answer]] = []
         self._pool = ThreadPoolExecutor(128)
         self.start_s = time.monotonic()
+        self._start_unix_s = time.time()
         self._thread = threading.Thread(target=self._pace)
         self._thread.start()
 
@@ -186,10 +192,14 @@ class Load:
             time.sleep(max(0.0, self.start_s + len(self._made) / self._rate - time.monotonic()))
             self._made.append(self._pool.submit(asked, *self._ask, self.start_s))
 
-    def errors(self, since_s: float) -> list[Answer]:
-        """The answers so far to requests sent from ``since_s`` on that are no results, by the time of sending."""
+    def of_unix(self, unix_s: float) -> float:
+        """A time of the clock on the wall, in seconds of the load."""
+        return unix_s - self._start_unix_s
+
+    def since(self, since_s: float) -> list[Answer]:
+        """The answers so far to requests sent from ``since_s`` on, by the time of sending."""
         done = [one.result() for one in self._made if one.done()]
-        return sorted((a for a in done if a.status != 200 and a.sent_s >= since_s), key=lambda a: a.sent_s)
+        return sorted((a for a in done if a.sent_s >= since_s), key=lambda a: a.sent_s)
 
     def answers(self) -> list[Answer]:
         """Stop, and every answer."""
@@ -198,7 +208,44 @@ class Load:
         return [one.result() for one in self._made]
 
 
-def run(names: list[str], times: int, share: float) -> int:
+def tell(one: Struck, load: Load, notes: str) -> None:
+    """What a fault cost so far; if there are errors, they and what the server said around them."""
+    answers = load.since(one.fault_s - QUIET_S)
+    errors = [answer for answer in answers if answer.status != 200]
+    slowest = max(answers, key=lambda answer: answer.took_s)
+    said = [
+        f"  {one.name} ({one.host}): {one.end_s - one.fault_s:.1f} s, {len(errors)} errors",
+        f"slowest {slowest.took_s:.2f} s, sent {slowest.sent_s - one.fault_s:.1f} s after it",
+        f"load average {os.getloadavg()[0]:.1f}",
+    ]
+    if errors:
+        first, last = (answer.sent_s - one.fault_s for answer in (errors[0], errors[-1]))
+        said[0] += f", from {first:.1f} s to {last:.1f} s after it"
+    print(", ".join(said), file=sys.stderr, flush=True)
+    if errors:
+        show(errors, notes, load, one.fault_s)
+
+
+def show(errors: list[Answer], notes: str, load: Load, fault_s: float) -> None:
+    """The errors of a fault and what the server said around them, by seconds after the fault."""
+    lines = []
+    for one in errors[:SHOWN]:
+        end_s = one.sent_s + one.took_s - fault_s
+        lines.append((end_s, f"{one.status} after {one.took_s:.2f} s: {one.error}"))
+    said_s = -math.inf
+    for note in notes.splitlines():
+        stamp, _, text = note.partition(" ")
+        try:
+            said_s = load.of_unix(datetime.fromisoformat(stamp).timestamp()) - fault_s
+        except ValueError:  # the next line of a message, or one of an agent
+            text = note
+        if said_s >= errors[0].sent_s - fault_s - BEFORE_S:
+            lines.append((said_s, text))
+    for at_s, text in sorted(lines, key=lambda line: line[0]):
+        print(f"    {at_s:7.2f} s  {text}", file=sys.stderr, flush=True)
+
+
+def run(names: list[str], times: int, share: float, log: Path | None) -> int:
     trial.SLO_US = SLO_US
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
@@ -225,20 +272,9 @@ def run(names: list[str], times: int, share: float) -> int:
                         raise
                     time.sleep(2 * QUIET_S)
                     struck.append(Struck(name, host, fault_s, load.now_s, is_over))
-                    errors = load.errors(fault_s - QUIET_S)
-                    spell = (
-                        f", from {errors[0].sent_s - fault_s:.1f} s to {errors[-1].sent_s - fault_s:.1f} s after it"
-                        if errors
-                        else ""
-                    )
-                    print(
-                        f"  {name} ({host}): {load.now_s - fault_s:.1f} s, {len(errors)} errors{spell}, "
-                        f"load average {os.getloadavg()[0]:.1f}",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                    if len(errors) > MANY_ERRORS:
-                        print(*server.notes.splitlines()[-NOTES:], sep="\n", file=sys.stderr, flush=True)
+                    tell(struck[-1], load, server.notes)
+                    if log is not None:
+                        log.write_text(server.notes)
             answers = load.answers()
             end_s = time.monotonic() + WAIT_S  # a worker may just be starting again
             while (after := {host: len(fleet.pids(host)) for host in hosts}) != before:
@@ -304,8 +340,9 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--only", action="append", choices=list(FAULTS))
     parser.add_argument("--load", type=float, default=0.7, help="part of the planned rate")
+    parser.add_argument("--log", type=Path, help="file that gets the server's log")
     given = parser.parse_args()
-    return run(given.only or list(FAULTS), given.times, given.load)
+    return run(given.only or list(FAULTS), given.times, given.load, given.log)
 
 
 if __name__ == "__main__":

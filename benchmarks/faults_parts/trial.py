@@ -37,12 +37,13 @@ SETTLE_S = 1.0
 
 @dataclass
 class Answer:
-    """Of one request; ``status`` is -1 if the connection was lost."""
+    """Of one request; ``status`` is -1 if the connection was lost. ``error``: what came in place of a result."""
 
     sent_s: float
     took_s: float
     status: int
     is_right: bool
+    error: str = ""
 
 
 @dataclass
@@ -184,12 +185,13 @@ def asked(url: str, body: bytes, wanted: np.ndarray, start_s: float) -> Answer:
         connection.request("POST", "/v2/models/skip/infer", body)
         response = connection.getresponse()
         status, text = response.status, response.read()
-    except (OSError, HTTPException):
-        status, text = -1, b""
+    except (OSError, HTTPException) as error:
+        status, text = -1, repr(error).encode()
     finally:
         connection.close()
     is_right = status == 200 and np.allclose(json.loads(text)["outputs"][0]["data"], wanted, atol=1e-4)
-    return Answer(sent_s - start_s, time.monotonic() - sent_s, status, bool(is_right))
+    said = "" if status == 200 else text.decode(errors="replace").strip()
+    return Answer(sent_s - start_s, time.monotonic() - sent_s, status, bool(is_right), said)
 
 
 def left_behind(folder: Path, run: Path) -> list[str]:

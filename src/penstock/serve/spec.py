@@ -25,6 +25,9 @@ from penstock.serve.protocol.raw import Array
 ExecutorKind = Literal["onnxruntime", "torch", "padded", "emulated"]
 TransportName = Literal["shared-memory", "zeromq"]
 HELD: frozenset[ExecutorKind] = frozenset({"padded", "emulated"})
+PADDED_NICENESS = 10
+"""A padded worker has time to spare, and stands for a device that would not use the cores of this machine. So it runs
+when the workers that are not slowed down leave a core free."""
 
 # Measured by benchmarks/serve.py on two shared cores: a request takes 1.1 to 1.8 ms more than its stages
 # (medians; 24 B to 147 KiB, one and two stages), up to 3.0 ms at the 99th percentile; about 0.3 ms pass
@@ -221,9 +224,19 @@ class ServerSpec(msgspec.Struct, frozen=True):
         """The real device of ``worker``, if it has one."""
         return self.worker_devices[worker - self.first_worker] if self.worker_devices else None
 
+    def niceness_of(self, worker: int) -> int:
+        """What is added to the niceness of the process of ``worker``, from its start on."""
+        is_padded = any(self.stages[stage].executor == "padded" for stage in self.stages_of(worker))
+        return PADDED_NICENESS if is_padded else 0
+
     def workers_on(self, host: str) -> list[int]:
         """The workers that the plan has on ``host``."""
         return [worker for worker, its in zip(self.workers, self.worker_hosts, strict=True) if its == host]
+
+    def devices_on(self, host: str) -> frozenset[str]:
+        """The real devices that workers on ``host`` need, as ``penstock replan --lost`` names them."""
+        needs = zip(self.worker_hosts, self.device_needs, strict=bool(self.device_needs))
+        return frozenset(need.in_plan for its, need in needs if its == host and need is not None)
 
     def stage_at(self, pipeline: int, place: int) -> StageSpec:
         """The stage at ``place`` of a ``pipeline``, which counts over the plan.

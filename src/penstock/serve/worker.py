@@ -7,7 +7,6 @@ batches are gathered and pings are answered while another batch runs.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -50,10 +49,6 @@ from penstock.serve.transport import (
     worker_endpoint,
 )
 from penstock.units import US_PER_S
-
-PADDED_NICENESS = 10
-"""A padded worker has time to spare, and stands for a device that would not use the cores of this machine. So it runs
-when the workers that are not slowed down leave a core free."""
 
 GATHER_US = 2 * US_PER_S
 """How long a batch waits for a share of a gateway that is not known to be dead."""
@@ -175,8 +170,6 @@ class _Worker:
                     f"The server wrote it when it started: start it again, and leave its run folder alone."
                 )
         # The kind is chosen by device class, so all stages of a worker have the same.
-        if stages[0].executor == "padded":
-            os.nice(PADDED_NICENESS)
         self._executors = make_executors(stages)
         self.clock = clock_at(folder)
         self._dispatcher = transport.connect(dispatcher_endpoint(folder))

@@ -25,6 +25,7 @@ from penstock.serve.hosts.agent_messages import (
     AgentNote,
     ClockAsked,
     ClockTold,
+    DevicesLost,
     EndAgent,
     FromHead,
     Hello,
@@ -73,6 +74,11 @@ class Spec(msgspec.Struct):
     rows: None = None
     traces: None = None
     listen: ListenOptions = ListenOptions()
+    devices: tuple[str, ...] = ()
+
+    def devices_on(self, host):
+        """One for each host, in their order."""
+        return {name for name, other in zip(self.devices, HOSTS, strict=False) if other == host}
 
     def workers_on(self, host):
         return [
@@ -298,6 +304,44 @@ def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
     first.close()
     head.until(lambda: head.hub.lost == {"gpu:host0"})
     head.hub.end_plan(1)
+    assert set(head.hub.hosts) == {HOSTS[0]}
+
+
+@pytest.fixture
+def with_devices(head):
+    """A head whose hosts have a device each, and the lines to both agents."""
+    head.hub.end_plan(0)
+    head.hub.add_plan(Spec(epoch=1, workers=(2, 3), devices=("gpu:0", "gpu:1")))
+    measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
+    head.heard(second, AddPlan)
+    return first, second
+
+
+def test_a_host_loses_only_devices_that_a_plan_gave_it(head, with_devices):
+    """No agent is believed about the devices of other hosts."""
+    _, second = with_devices
+    second.send(DevicesLost(("gpu:0", "gpu:1", "gpu:9")))
+    head.until(lambda: head.hub.lost)
+    assert head.hub.lost == {"gpu:1"}
+    assert "host gpu:1 says that it lost gpu:0, gpu:9, which no plan has there: not counted" in head.notes
+    second.send(DevicesLost(()))
+    head.until(lambda: not head.hub.lost)
+
+
+def test_a_host_whose_device_is_lost_stays_known_although_no_plan_needs_it(head, with_devices):
+    """Else its device would count as back, and the plan that needs it would be switched to."""
+    _, second = with_devices
+    second.send(DevicesLost(("gpu:1",)))
+    head.until(lambda: head.hub.lost == {"gpu:1"})
+    head.hub.add_plan(Spec(epoch=2, worker_hosts=HOSTS[:1], workers=(4,)))
+    head.hub.end_plan(1)
+    second.send(AgentNote("still here"))
+    head.until(lambda: "host gpu:1: still here" in head.notes)
+    head.hub._next_us = 0
+    head.hub.turn()
+    assert head.hub.lost == {"gpu:1"}
+    second.send(DevicesLost(()))
+    head.heard(second, EndAgent)
     assert set(head.hub.hosts) == {HOSTS[0]}
 
 

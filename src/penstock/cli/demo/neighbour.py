@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from penstock.profile.measuring.session import open_session
-from penstock.serve.worker import PADDED_NICENESS
+from penstock.serve.spec import PADDED_NICENESS
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event

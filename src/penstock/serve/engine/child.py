@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import final
 
 from penstock.serve.control import ControlLine, ControlMessage
+from penstock.serve.engine.command import make_nicer
 from penstock.serve.listen.options import LogFormat
 
 
 @final
 class Child:
-    """A started process and its control line. When the process dies, the line ends."""
+    """A started process and its control line. When the process dies, the line ends.
+
+    ``niceness`` is added to this process's, before it has loaded anything.
+    """
 
     def __init__(
         self,
@@ -25,6 +29,7 @@ class Child:
         *numbers: int,
         log_format: LogFormat = "text",
         environment: Mapping[str, str] | None = None,
+        niceness: int = 0,
     ) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
@@ -41,6 +46,7 @@ class Child:
                 process_group=0,
                 env={**os.environ, **(environment or {})},
             )
+        make_nicer(self._process.pid, niceness)
         self.role = role
         self.line = ControlLine(ours)
         self.problem = ""

@@ -12,6 +12,8 @@ from contextlib import suppress
 from typing import IO, Protocol, final
 
 _RUN = "from penstock.cli.main import main; main()"
+VERB_NICENESS = 10
+"""Planning and preparing take seconds of a core. Requests that are served meanwhile must not wait for that."""
 
 
 class Running(Protocol):
@@ -30,10 +32,10 @@ class Running(Protocol):
 class Command:
     """``words`` in a process group of its own. What it says on standard error is kept, for a note if it fails.
 
-    Raises :class:`OSError` if it cannot be started.
+    ``niceness`` is added to this process's. Raises :class:`OSError` if it cannot be started.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], *, niceness: int = 0) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
         self._process = subprocess.Popen(
             list(words),
@@ -42,6 +44,7 @@ class Command:
             stderr=self._said,
             process_group=0,
         )
+        make_nicer(self._process.pid, niceness)
 
     def ended(self) -> str | None:
         """See :class:`Running`."""
@@ -62,5 +65,12 @@ class Command:
 
 
 def verb(arguments: Sequence[str]) -> Command:
-    """``penstock`` with ``arguments``."""
-    return Command([sys.executable, "-c", _RUN, *arguments])
+    """``penstock`` with ``arguments``, which gives way to what serves."""
+    return Command([sys.executable, "-c", _RUN, *arguments], niceness=VERB_NICENESS)
+
+
+def make_nicer(pid: int, niceness: int) -> None:
+    """Add ``niceness`` to that of process ``pid``, which has just started; 19 is the most there is."""
+    if niceness:
+        with suppress(ProcessLookupError):  # it has ended
+            os.setpriority(os.PRIO_PROCESS, pid, min(os.getpriority(os.PRIO_PROCESS, 0) + niceness, 19))

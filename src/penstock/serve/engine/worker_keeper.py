@@ -263,6 +263,7 @@ class WorkerKeeper:
             next(self._generations),
             log_format=spec.listen.log_format,
             environment={} if device is None else device.environment,
+            niceness=spec.niceness_of(worker.index),
         )
         self._selector.register(worker.child.line, selectors.EVENT_READ, partial(self._hear, worker))
 

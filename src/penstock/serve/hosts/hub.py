@@ -46,6 +46,7 @@ from penstock.serve.hosts.agent_messages import (
 )
 from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways
 from penstock.serve.hosts.host_line import SILENCE_US, secret_of
+from penstock.serve.hosts.known_host import KnownHost
 from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
 from penstock.serve.hosts.link_check import HostLink, LinkCheck
 from penstock.serve.hosts.plan_transfer import plan_messages
@@ -60,26 +61,6 @@ HUNG_US = 30 * US_PER_S
 START_US = 120 * US_PER_S
 """...and one that was never there, after this time. If cores are scarce a start takes long, and an agent that finds no
 head ends by itself."""
-
-
-@final
-class Host:
-    """A host over all starts of its agent. ``living``: its workers that were started and not reported down.
-
-    ``lost_devices``: those that its agent says are lost; none if the agent is gone. ``refused``: why its agent was not
-    let in.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.launched: Launched | None = None
-        self.launch_at_us = 0
-        self.line: AgentLine | None = None
-        self.up_since_us = -1
-        self.gone_since_us = 0
-        self.living: set[int] = set()
-        self.lost_devices: frozenset[str] = frozenset()
-        self.refused: str | None = None
 
 
 @final
@@ -113,7 +94,7 @@ class AgentHub:
         self._report = report
         self._note = note
         self._specs: dict[int, ServerSpec] = {}
-        self._hosts: dict[str, Host] = {}
+        self._hosts: dict[str, KnownHost] = {}
         self._let_go: dict[str, Launched] = {}  # agents that were told to end because no plan needs them
         self._numbers = count(1)
         self._delays = RestartDelays()
@@ -137,7 +118,7 @@ class AgentHub:
         return self._next_us if self._hosts else NEVER_US
 
     @property
-    def hosts(self) -> dict[str, Host]:
+    def hosts(self) -> dict[str, KnownHost]:
         """Every host that a plan had so far."""
         return self._hosts
 
@@ -145,7 +126,7 @@ class AgentHub:
         """Start its workers on the hosts that are there; launch the agents of the others."""
         self._specs[spec.epoch] = spec
         for name in dict.fromkeys((*spec.worker_hosts, *self.gateways.hosts)):
-            host = self._hosts.setdefault(name, Host(name))
+            host = self._hosts.setdefault(name, KnownHost(name))
             if host.line is not None and self._may_start:
                 self._start_workers(host, host.line, spec, {}, is_gentle=is_gentle)
             elif host.line is None and host.launched is None:
@@ -162,12 +143,15 @@ class AgentHub:
                 host.line.send(EndPlan(epoch))
 
     def _let_go_spare(self) -> None:
-        """End the agents that are here and whom no plan needs. One that is away stays known: it may come back."""
+        """End the agents that are here and whom no plan needs.
+
+        One that is away stays known: it may come back. So does one that lost devices: it says when they are back.
+        """
         needed = {name for spec in self._specs.values() for name in spec.worker_hosts} | {
             *self.gateways.hosts
         }
         for name, host in list(self._hosts.items()):
-            if name not in needed and host.line is not None:
+            if name not in needed and host.line is not None and not host.lost_devices:
                 host.line.send(EndAgent())
                 self._selector.unregister(host.line)
                 host.line.close(LEAVE_S)
@@ -288,21 +272,28 @@ class AgentHub:
         if line is not None:
             line.send(message)
 
-    def _start_all(self, host: Host, known: dict[str, int]) -> None:
+    def _start_all(self, host: KnownHost, known: dict[str, int]) -> None:
         if host.line is not None:
             for epoch in sorted(self._specs):
                 self._start_workers(host, host.line, self._specs[epoch], known)
 
     def _start_workers(
-        self, host: Host, line: AgentLine, spec: ServerSpec, known: dict[str, int], *, is_gentle: bool = False
+        self,
+        host: KnownHost,
+        line: AgentLine,
+        spec: ServerSpec,
+        known: dict[str, int],
+        *,
+        is_gentle: bool = False,
     ) -> None:
         has_gateways = host.name in self.gateways.hosts
         line.send(*plan_messages(spec, host.name, known, has_gateways=has_gateways, is_gentle=is_gentle))
         host.living.update(spec.workers_on(host.name))
+        host.devices |= spec.devices_on(host.name)
 
     # Agents that are here
 
-    def _hear(self, host: Host) -> None:
+    def _hear(self, host: KnownHost) -> None:
         line = host.line
         if line is None:
             return
@@ -320,7 +311,7 @@ class AgentHub:
                 self._lose(host, str(error))
                 return
 
-    def _obey(self, host: Host, line: AgentLine, message: FromAgent) -> None:
+    def _obey(self, host: KnownHost, line: AgentLine, message: FromAgent) -> None:
         if isinstance(message, ClockAsked):
             line.send(ClockTold(message.agent_us, self._clock.now_us()))
         elif isinstance(message, AgentNote):
@@ -341,13 +332,18 @@ class AgentHub:
             host.living.discard(message.worker)
             self._report(message)
         elif isinstance(message, DevicesLost):
-            host.lost_devices = frozenset(message.devices)
+            unknown = host.lose_devices(message.devices)
+            if unknown:
+                self._note(
+                    f"host {host.name} says that it lost {', '.join(sorted(unknown))}, which no plan has there: "
+                    f"not counted"
+                )
 
-    def _of(self, host: Host) -> set[int]:
+    def _of(self, host: KnownHost) -> set[int]:
         """The workers of ``host`` in all plans. Nobody is believed about those of others."""
         return {worker for spec in self._specs.values() for worker in spec.workers_on(host.name)}
 
-    def _lose(self, host: Host, why: str) -> None:
+    def _lose(self, host: KnownHost, why: str) -> None:
         """``host`` is gone, and with it its workers."""
         assert host.line is not None
         self._selector.unregister(host.line)
@@ -372,7 +368,7 @@ class AgentHub:
         }
         return frozenset(gone).union(*(host.lost_devices for host in self._hosts.values()))
 
-    def _bring_back(self, host: Host, now_us: int) -> None:
+    def _bring_back(self, host: KnownHost, now_us: int) -> None:
         ended = None if host.launched is None else host.launched.how_ended()
         if host.launched is not None and ended is None:
             if now_us - host.gone_since_us > (HUNG_US if host.up_since_us >= 0 else START_US):
@@ -387,7 +383,7 @@ class AgentHub:
             host.launch_at_us = now_us + self._delays.next_us(host.name)
             self._launch(host)
 
-    def _launch(self, host: Host) -> None:
+    def _launch(self, host: KnownHost) -> None:
         host.gone_since_us = self._clock.now_us()
         before = self._let_go.pop(host.name, None)
         if before is not None:
