@@ -43,4 +43,3 @@ def test_a_padded_worker_gives_way_while_it_loads(tmp_path, executor, niceness):
     found = [more_than_ours(pid) for pid in keeper.pids.values()]
     keeper.stop()
     assert found == [niceness] * 2
-

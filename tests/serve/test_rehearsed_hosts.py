@@ -26,6 +26,7 @@ from penstock.errors import BadInputError
 from penstock.graph.cuts import boundary_bytes
 from penstock.graph.reading.onnx_reader import read_onnx
 from penstock.profile.table import Block
+from penstock.serve.hosts.host_line import SILENCE_US
 from penstock.serve.hosts.rehearsal import Network, NoRightsError, _run
 from penstock.serve.local_server import LocalServer
 
@@ -194,6 +195,13 @@ def test_outputs_are_those_of_one_machine_and_every_loss_is_survived(served, ref
         )
         outer = f"ps{server.pid}-0"
         wait_until(lambda: len(pids_in(first)) > 1, BACK_S)
+        gone = server.notes.count("is gone")
+        os.kill(server.pid, signal.SIGSTOP)  # a head without a core is not a cut link: its hosts wait for it
+        time.sleep(SILENCE_US / 1e6 + 2)
+        os.kill(server.pid, signal.SIGCONT)
+        back_s = time.monotonic()
+        wait_until(lambda: clients.all_right_since(back_s), 30)
+        assert server.notes.count("is gone") == gone
 
         def cut_for_5_s():
             _run("ip", "link", "set", outer, "down")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import struct
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,16 @@ from penstock.serve.hosts.agent_messages import (
     FromHead,
     ReplaceWorker,
 )
-from penstock.serve.hosts.host_line import MOST_BYTES_AT_FIRST, NONCE_BYTES, HostLine, Seal, secret_of
+from penstock.serve.hosts.host_line import (
+    BEAT_S,
+    BUSY_US,
+    MOST_BYTES_AT_FIRST,
+    NONCE_BYTES,
+    SILENCE_US,
+    HostLine,
+    Seal,
+    secret_of,
+)
 from penstock.serve.transport.curve import new_keys
 
 WAIT_S = 10.0
@@ -67,6 +78,37 @@ def some(line, count):
         assert messages is not None
         found += messages
     return found
+
+
+def test_a_peer_whose_host_acknowledges_is_busy_and_not_gone(sides):
+    """It gets beats and does not read them, as a process without a core. A stranger gets less time."""
+    line, peer = both_ends(sides)
+    assert line.silent_us(line.heard_us + SILENCE_US + 1) == SILENCE_US + 1
+    peer.send(AgentNote("of the run"))
+    assert some(line, 1)
+    time.sleep(3 * BEAT_S)
+    assert line.silent_us(line.heard_us + SILENCE_US + 1) is None
+    assert line.silent_us(line.heard_us + BUSY_US) is None
+    assert line.silent_us(line.heard_us + BUSY_US + 1) == BUSY_US + 1
+    line.close()
+    peer.close()
+
+
+class CutOff(socket.socket):
+    """A connection whose packets are sent again and again, as Linux says it when a link is down."""
+
+    def getsockopt(self, level, option, size=0):
+        return struct.pack("=BBBBBBBBIIIII", 1, 4, 3, 0, 3, 7, 0, 0, 1_600_000, 0, 1448, 536, 2)
+
+
+def test_a_peer_whose_host_does_not_acknowledge_is_given_up_soon(sides):
+    line, peer = both_ends((CutOff(fileno=sides[0].detach()), sides[1]))
+    peer.send(AgentNote("of the run"))
+    assert some(line, 1)
+    assert line.silent_us(line.heard_us + SILENCE_US) is None
+    assert line.silent_us(line.heard_us + SILENCE_US + 1) == SILENCE_US + 1
+    line.close()
+    peer.close()
 
 
 def test_messages_go_both_ways_in_order(sides):

@@ -52,7 +52,7 @@ from penstock.serve.hosts.agent_messages import (
 )
 from penstock.serve.hosts.gateways.at_agent import ROWS, AgentGateways
 from penstock.serve.hosts.host_clock import write_offset
-from penstock.serve.hosts.host_line import SILENCE_US, HostLine, secret_of
+from penstock.serve.hosts.host_line import HostLine, secret_of
 from penstock.serve.hosts.link_probe import LinkProbe
 from penstock.serve.hosts.offset import ClockOffset
 from penstock.serve.listeners import Address
@@ -168,7 +168,7 @@ class HostAgent:
             self._told_lost = self._keeper.lost
             line.send(DevicesLost(tuple(sorted(self._told_lost))))
         now_us = self._clock.now_us()
-        if looked_us - line.heard_us > SILENCE_US:  # what came while others were served waits to be read
+        if line.silent_us(looked_us) is not None:  # what came while others were served waits to be read
             self._lose()
         elif now_us >= self._ask_clock_us:
             self._ask_clock_us = now_us + ASK_CLOCK_US

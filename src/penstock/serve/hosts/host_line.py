@@ -11,7 +11,9 @@ does not say at once that a peer is gone, and the standard library has no TLS wi
 Who gets the keys of a run later can read what was recorded of its lines.
 
 A line has a thread that sends, so that neither a slow peer nor a large file blocks its owner. If there is nothing to
-send for :data:`BEAT_S`, it sends a beat. So silence means that the peer is stopped, or that the way to it is cut.
+send for :data:`BEAT_S`, it sends a beat. So silence means that the way to the peer is cut, or that its process does not
+run: it is stopped, or has no core. The system tells these apart: TCP of a host that lives acknowledges what comes, even
+if nobody reads it. A peer whose host acknowledges is given up later, because to give it up costs all that it holds.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ from penstock.units import US_PER_S
 
 BEAT_S = 0.2
 SILENCE_US = 2 * US_PER_S
-"""A peer that was silent for so long is given up. A busy machine may leave a process without a core for some 100 ms."""
+"""A peer that was silent for so long is given up, if its host does not acknowledge what it gets."""
+BUSY_US = 10 * US_PER_S
+"""...and if its host does, after this time; but not a stranger, who has not proven to be of the run."""
 NONCE_BYTES = 32
 MAC_BYTES = 32
 MOST_BYTES = 64 * 2**20
@@ -45,6 +49,8 @@ MOST_BYTES = 64 * 2**20
 MOST_BYTES_AT_FIRST = 2**20
 """The longest first message, when nobody has proven anything."""
 _LENGTH = struct.Struct("<I")
+_TCP_INFO = struct.Struct("=xxB21xI")
+"""The beginning of Linux's ``struct tcp_info`` (linux/tcp.h): tcpi_retransmits and tcpi_unacked."""
 _NUMBER = struct.Struct("<Q")
 M = TypeVar("M")
 
@@ -139,6 +145,24 @@ class HostLine(Generic[M]):
         self.heard_us = self._clock.now_us()
         self._received += data
         return [message for message in self._messages() if not isinstance(message, Beat)]
+
+    def silent_us(self, now_us: int) -> int | None:
+        """For how long the peer has been silent, if it is to be given up at ``now_us``; else None."""
+        silent_us = now_us - self.heard_us
+        if silent_us <= SILENCE_US:
+            return None
+        return silent_us if silent_us > BUSY_US or not self._is_proven or self._is_cut() else None
+
+    def _is_cut(self) -> bool:
+        """Whether the peer's host does not acknowledge what was sent; also if the system does not say."""
+        if not hasattr(socket, "TCP_INFO"):
+            return True
+        try:
+            told = self._end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        except OSError:
+            return True
+        retransmitted, unacknowledged = _TCP_INFO.unpack(told)
+        return bool(retransmitted and unacknowledged)
 
     def close(self, timeout_s: float = 0.0) -> None:
         """End the line, after what is queued if that takes no longer than ``timeout_s``."""

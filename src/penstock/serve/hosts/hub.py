@@ -45,7 +45,7 @@ from penstock.serve.hosts.agent_messages import (
     Welcome,
 )
 from penstock.serve.hosts.gateways.at_head import GatewaysOn, HeadGateways
-from penstock.serve.hosts.host_line import SILENCE_US, secret_of
+from penstock.serve.hosts.host_line import secret_of
 from penstock.serve.hosts.known_host import KnownHost
 from penstock.serve.hosts.launcher import AgentOrder, Launched, Launcher
 from penstock.serve.hosts.link_check import HostLink, LinkCheck
@@ -186,8 +186,9 @@ class AgentHub:
         self._next_us = now_us + WATCH_US
         self._listener.turn(now_us)
         for host in self._hosts.values():
-            if host.line is not None and now_us - host.line.heard_us > SILENCE_US:
-                self._lose(host, f"silent for {(now_us - host.line.heard_us) / US_PER_S:.1f} s")
+            silent_us = None if host.line is None else host.line.silent_us(now_us)
+            if silent_us is not None:
+                self._lose(host, f"silent for {silent_us / US_PER_S:.1f} s")
             if host.line is None:
                 self._bring_back(host, now_us)
         self._let_go_spare()
