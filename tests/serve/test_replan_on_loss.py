@@ -82,6 +82,28 @@ def test_two_hosts_are_planned_around_together(replan, started):
     assert started[0].words[2:6] == ["--lost", "L4:host1", "--lost", "T4:host0"]
 
 
+def test_a_plan_is_not_waited_for_if_another_host_is_lost_meanwhile(replan, started):
+    """It would use that host."""
+    both = gone("T4:host0", "L4:host1")
+    replan.turn(0, gone("L4:host1"))
+    replan.turn(AFTER_US, gone("L4:host1"))
+    replan.turn(AFTER_US + 1, both)
+    assert started[0].killed
+    replan.turn(2 * AFTER_US, both)
+    assert len(started) == 1
+    replan.turn(2 * AFTER_US + 1, both)
+    assert started[1].words[2:6] == ["--lost", "L4:host1", "--lost", "T4:host0"]
+
+
+def test_a_plan_is_not_waited_for_if_the_host_is_back(replan, started):
+    replan.turn(0, gone("L4:host1"))
+    replan.turn(AFTER_US, gone("L4:host1"))
+    replan.turn(AFTER_US + 1, gone())
+    assert started[0].killed
+    replan.turn(10 * AFTER_US, gone())
+    assert len(started) == 1
+
+
 def test_devices_and_hosts_are_planned_around_by_the_same_plan(replan, started):
     replan.turn(0, gone("T4:3", "L4:host1"))
     replan.turn(AFTER_US, gone("T4:3", "L4:host1"))

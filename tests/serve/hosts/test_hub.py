@@ -16,7 +16,7 @@ pytest.importorskip("zmq")
 
 import penstock
 from penstock.clock import MonotonicClock
-from penstock.errors import BadInputError, MissingExtraError
+from penstock.errors import BadInputError, MissingExtraError, PenstockError
 from penstock.serve.control import PlanAdded, Ready, Serving, WorkerDown
 from penstock.serve.engine.elsewhere import GatewayEnded, GatewaySaid
 from penstock.serve.hosts import ray_launcher
@@ -305,6 +305,19 @@ def test_a_host_that_no_plan_needs_any_more_is_let_go(head):
     head.until(lambda: head.hub.lost == {"gpu:host0"})
     head.hub.end_plan(1)
     assert set(head.hub.hosts) == {HOSTS[0]}
+
+
+def test_a_plan_that_needs_a_host_that_is_gone_is_refused(head):
+    """It would load until the host is back, and no other plan could be loaded."""
+    measured(head, first := head.agent(), second := head.agent(host=HOSTS[1]))
+    head.heard(first, AddPlan)
+    second.close()
+    head.until(lambda: head.hub.lost == {"gpu:host1"})
+    with pytest.raises(PenstockError, match="the plan needs host gpu:1, which is gone"):
+        head.hub.add_plan(Spec(epoch=1, workers=(2, 3)))
+    head.hub.add_plan(Spec(epoch=2, worker_hosts=HOSTS[:1], workers=(4,)))
+    assert head.heard(first, AddPlan).workers == (4,)
+    first.close()
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 It runs the verbs that a person would run, ``penstock replan`` and ``penstock switch``, one after the other, in
 processes of their own: planning may take long and must not hold up the supervisor. It waits first, because most hosts
-that go come back. It always plans from the plan that was served before anything was lost: so if all is there again,
-that plan is served again. If it is not asked to replan, it only names the commands.
+that go come back. A plan that is being made is not waited for if more is lost meanwhile, or something is back. It
+always plans from the plan that was served before anything was lost: so if all is there again, that plan is served
+again. If it is not asked to replan, it only names the commands.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class ReplanOnLoss:
     def turn(self, now_us: int, lost: frozenset[str]) -> None:
         """Go on. ``lost``: the devices and hosts that are lost now, of this and earlier plans."""
         lost &= self._uses
+        if self._running is not None and self._next_plan is not None and lost != self._aim:
+            self.close()  # the plan that is being made is for what is not so any more
         if self._running is not None:
             self._look(now_us)
             return

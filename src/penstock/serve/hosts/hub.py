@@ -123,7 +123,12 @@ class AgentHub:
         return self._hosts
 
     def add_plan(self, spec: ServerSpec, *, is_gentle: bool = False) -> None:
-        """Start its workers on the hosts that are there; launch the agents of the others."""
+        """Start its workers on the hosts that are there; launch the agents of those that no plan had.
+
+        Raises :class:`PenstockError` if a host is gone: until it is back, no other plan could be loaded either.
+        """
+        if gone := self._gone & set(spec.worker_hosts):
+            raise PenstockError(f"the plan needs host {', '.join(sorted(gone))}, which is gone.")
         self._specs[spec.epoch] = spec
         for name in dict.fromkeys((*spec.worker_hosts, *self.gateways.hosts)):
             host = self._hosts.setdefault(name, KnownHost(name))
@@ -332,13 +337,9 @@ class AgentHub:
         elif isinstance(message, WorkerEnded) and message.worker in self._of(host):
             host.living.discard(message.worker)
             self._report(message)
-        elif isinstance(message, DevicesLost):
-            unknown = host.lose_devices(message.devices)
-            if unknown:
-                self._note(
-                    f"host {host.name} says that it lost {', '.join(sorted(unknown))}, which no plan has there: "
-                    f"not counted"
-                )
+        elif isinstance(message, DevicesLost) and (unknown := host.lose_devices(message.devices)):
+            named = ", ".join(sorted(unknown))
+            self._note(f"host {host.name} says that it lost {named}, which no plan has there: not counted")
 
     def _of(self, host: KnownHost) -> set[int]:
         """The workers of ``host`` in all plans. Nobody is believed about those of others."""
@@ -362,12 +363,13 @@ class AgentHub:
     @property
     def lost(self) -> frozenset[str]:
         """The hosts that were there and are gone, and the devices that others lost."""
-        gone = {
-            lost_option(name)
-            for name, host in self._hosts.items()
-            if host.line is None and host.up_since_us >= 0
-        }
-        return frozenset(gone).union(*(host.lost_devices for host in self._hosts.values()))
+        devices = (host.lost_devices for host in self._hosts.values())
+        return frozenset(map(lost_option, self._gone)).union(*devices)
+
+    @property
+    def _gone(self) -> set[str]:
+        """The hosts that were there and are not."""
+        return {name for name, host in self._hosts.items() if host.line is None and host.up_since_us >= 0}
 
     def _bring_back(self, host: KnownHost, now_us: int) -> None:
         ended = None if host.launched is None else host.launched.how_ended()
