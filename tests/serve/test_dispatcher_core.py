@@ -431,6 +431,12 @@ class TestHanging:
         assert told[0].message.worker == 0
         assert "a batch runs for" in told[0].message.why
 
+    def test_what_a_batch_waited_for_a_core_is_no_run(self):
+        dispatcher, now_us = self.overdue()
+        later_us, since_us = now_us + LEAST_RUN_US, now_us - 1
+        assert dispatcher.pong(later_us, Pong(0, 1, since_us, waited_us=1)) == []
+        assert dispatcher.pong(later_us + 1, Pong(0, 1, since_us, waited_us=1))[0].message.worker == 0
+
     def test_a_report_is_a_sign_of_life(self):
         dispatcher, asked_us = self.overdue()
         dispatcher.stage_done(asked_us + 1, done(0, 0))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,9 @@ from penstock.serve.engine.silent_workers import (
     longest_wait_us,
     thread_times,
 )
+from penstock.serve.messages import Ping
+from penstock.serve.transport.interface import Received
+from penstock.serve.transport.wire import encoded
 from penstock.units import NEVER_US
 
 LOOP = "while True: pass"
@@ -160,3 +164,19 @@ def test_a_process_that_gets_no_core_could_not(started):
     ran_us = thread_times(starved)[starved].ran_us
     able, looked_us = watched_until(starved, 20)
     assert not able, (thread_times(starved)[starved].ran_us - ran_us, looked_us)
+
+
+def test_a_worker_says_how_long_its_run_waited_for_a_core(monkeypatch):
+    """From the first ping of a run on; another run begins anew."""
+    worker = pytest.importorskip("penstock.serve.worker")
+    clock = SimpleNamespace(us=0)
+    clock.now_us = lambda: clock.us
+    times = {1: one("R")}
+    monkeypatch.setattr(worker, "thread_times", lambda pid: dict(times))
+    inbox = worker._Inbox(3, clock, longest_us=1_000)
+    pongs = []
+    link = SimpleNamespace(send=pongs.append)
+    for now_us, since_us, ran_us in ((10, -1, 0), (20, 5, 0), (120, 5, 30), (220, 5, 40), (230, 225, 40)):
+        clock.us, inbox.running_since_us, times[1] = now_us, since_us, one("R", ran_us=ran_us)
+        inbox.take(link, Received(encoded(Ping()), []))
+    assert [pong.waited_us for pong in pongs] == [0, 0, 70, 160, 0]

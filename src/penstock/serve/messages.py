@@ -119,12 +119,13 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=13):
     """Worker to dispatcher: the answer to ``Ping``.
 
     ``held``: batches that the worker has not finished; ``running_since_us``: when the one that runs began, -1 if none
-    does.
+    does; ``waited_us``: for how long a thread of the worker waited for a core since the first ping in that run.
     """
 
     worker: Int64
     held: Int64
     running_since_us: Int64
+    waited_us: Int64 = 0
 
 
 class DispatcherUp(msgspec.Struct, frozen=True, array_like=True, tag=14):

@@ -7,6 +7,7 @@ batches are gathered and pings are answered while another batch runs.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from penstock.clock import Clock
 from penstock.errors import BadInputError, DeviceLostError
 from penstock.runtime.device_errors import is_poisoned
 from penstock.serve.control import ControlLine, Ready, end_with_supervisor
+from penstock.serve.engine.silent_workers import Times, longest_wait_us, thread_times
 from penstock.serve.executor.base import Executor
 from penstock.serve.executor.make import make_executors
 from penstock.serve.executor.shapes import check_shapes
@@ -115,6 +117,7 @@ class _Inbox:
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
         self._taken = 0
         self._finished = 0
+        self._first_look: tuple[int, int, Times] | None = None
 
     def finished(self) -> None:
         """The batch that was taken last is done with."""
@@ -138,9 +141,20 @@ class _Inbox:
             late = self._gather.older_than(now_us - GATHER_US, now_us - self._piece_waits_us)
             self._fail(dispatcher, late, "a part of the batch did not come")
             held = self._taken - self._finished + len(self._gather)
-            dispatcher.send(Pong(self._worker, held, self.running_since_us))
+            since_us = self.running_since_us
+            dispatcher.send(Pong(self._worker, held, since_us, self._waited_us(now_us, since_us)))
         else:
             self._gather.forget(message.batch)
+
+    def _waited_us(self, now_us: int, since_us: int) -> int:
+        """How long a thread waited for a core since the first ping in the run that began ``since_us``."""
+        if since_us < 0:
+            return 0
+        times = thread_times(os.getpid())
+        if self._first_look is None or self._first_look[0] != since_us:
+            self._first_look = since_us, now_us, times
+        _, looked_us, before = self._first_look
+        return longest_wait_us(before, times, now_us - looked_us)
 
     def _put(self, now_us: int, whole: Whole[memoryview] | None) -> None:
         if whole is not None:

@@ -6,7 +6,8 @@ answer says since when it runs.
 
 A process that gets no core does not answer either. So a silent worker gets no work and its batches go another way, if
 there is one; but it is replaced only if its host says that it could have answered
-(:mod:`penstock.serve.engine.silent_workers`). If the answer comes after all, it works again.
+(:mod:`penstock.serve.engine.silent_workers`). If the answer comes after all, it works again. For the same reason, what
+a batch waited for a core does not count as its run.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ANSWER_US = 300_000
 """How long an answer may take before the worker's batches go another way. And how long after an answer a worker is
 pinged again."""
 MOST_RUN_TIMES = 20
-"""A batch that runs so many times as long as the slowest one of the plan hangs. A device that throttles is 3 to 5
-times slower."""
+"""A batch that runs so many times as long as the slowest one of the plan hangs, not counting what it waited for a core.
+A device that throttles is 3 to 5 times slower."""
 LEAST_RUN_US = 2 * US_PER_S
 """...but never before this time."""
 LOST_US = 2 * US_PER_S
@@ -90,6 +91,6 @@ class Liveness:
         self._known[message.worker] = _Known(-1, now_us, message.held == 0)
         since_us = message.running_since_us
         limit_us = max(LEAST_RUN_US, MOST_RUN_TIMES * int(latency_us.max()))
-        if since_us >= 0 and now_us - since_us > limit_us:
+        if since_us >= 0 and now_us - since_us - message.waited_us > limit_us:
             return f"a batch runs for {now_us - since_us} us"
         return None
