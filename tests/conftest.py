@@ -17,7 +17,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "penstock"
-KERNEL = re.compile(r"^@(?:kernel|inner|rare|compiled|entry_point)\b", re.MULTILINE)
+KERNEL = re.compile(r"^@(?:kernel|inner|compiled|entry_point)\b", re.MULTILINE)
 
 
 def rooms_with_kernels() -> set[str]:

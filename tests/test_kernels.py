@@ -237,10 +237,14 @@ def test_warm_up_leaves_nothing_to_compile() -> None:
         "from penstock.cli.warm_up.small_runs import run_every_kernel\n"
         "from penstock.kernels import KERNELS\n"
         "run_every_kernel()\n"
-        "print(*sorted(f'{k.__module__}.{k.__name__}' for k in KERNELS if k.signatures))\n"
+        "print(*(f'{k.__module__}.{k.__name__}={len(k.signatures)}' for k in KERNELS if k.signatures))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = set(run.stdout.split())
+    codes = dict(pair.split("=") for pair in run.stdout.split())
+    # One for each kind of fleet: with whole batches, and with split stages.
+    calls = ("arrive", "decide", "complete", "abandon", "cancel", "worker_down", "worker_up")
+    of_both = [*(f"schedule.routed_calls.{call}" for call in calls), "simulate.routed.event_loop.run"]
+    assert {name: codes.get(f"penstock.{name}") for name in of_both} == dict.fromkeys(of_both, "2")
     assert {
         "penstock.partition.search.orders._freeing_order",
         "penstock.partition.prepartition._least_bytes",
@@ -255,12 +259,13 @@ def test_warm_up_leaves_nothing_to_compile() -> None:
         "penstock.plan.large.whole_worker_kernels.draw_covers",
         "penstock.plan.large.whole_worker_kernels.exchange_pairs",
         "penstock.plan.large.whole_worker_kernels.list_pipelines",
-        "penstock.schedule.routed_calls.decide",
-        "penstock.schedule.routed_calls.worker_down",
-        "penstock.simulate.routed.event_loop.run",
+        "penstock.plan.goodput_bound.token_bucket_kernels.serve_from_bucket",
+        "penstock.plan.goodput_bound.token_bucket_kernels.serve_from_pipelines",
+        "penstock.plan.goodput_bound.token_bucket_kernels.serve_volumes",
+        "penstock.schedule.device.orders.edd_kernels.surplus",
         "penstock.simulate.stagewise.pool_loop.run",
         "penstock.ppipe.simulator.reservation_loop.run",
-    } <= names
+    } <= codes.keys()
 
 
 @pytest.mark.parametrize(

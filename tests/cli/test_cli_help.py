@@ -168,7 +168,7 @@ def test_the_core_needs_neither_onnx_nor_pyarrow() -> None:
         "import sys\n"
         "sys.modules['onnx'] = sys.modules['pyarrow'] = None\n"
         "import penstock.cli.warm_up.small_runs as runs\n"
-        "runs._serve(*runs._plan())\n"
+        "runs._whole_batches()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -11,8 +11,9 @@ that kernels allocate nothing into a compile error.
 ``forceinline`` puts a callee into its caller. Passing the state is passing hundreds of words, eight for each array, and
 LLVM inlined too little by itself: a batch took four times as long.
 
-``rare`` is for what most runs never call: a function of its own, so that its code is not in the loop of its callers.
-Lending between pools, put into its caller, made the simulator's loop up to a fifth slower for plans that lend nothing.
+What most runs never call is a function of its own (:data:`RARE_OPTIONS`), so that its code is not in the loop of its
+callers. Lending between pools, put into its caller, made the simulator's loop up to a fifth slower for plans that lend
+nothing.
 
 Elements of arrays have no type that mypy knows, so modules of kernels switch ``no-any-return`` off.
 """
@@ -32,8 +33,7 @@ kernel = compiled(**_OPTIONS)
 # Not cached: the code is in that of every kernel that calls it.
 inner = register_jitable(**INNER_OPTIONS)
 RARE_OPTIONS = INNER_OPTIONS | {"forceinline": False}
-"""Of :data:`rare`."""
-rare = register_jitable(**RARE_OPTIONS)
+"""Of what is not put into its callers."""
 
 # Arguments for kernels: numba compiles a callee anew for every plain literal that it is called with.
 NONE, ZERO, ONE = cast("int", np.int64(-1)), cast("int", np.int64(0)), cast("int", np.int64(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from penstock.partition.partition import partition
 from penstock.partition.prepartition import prepartition
 from penstock.partition.problem import PartitionProblem, TensorUse, make_problem
 from penstock.plan.dispatch_table import dispatch_table
-from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.plan import Plan, has_split_stages
 from penstock.plan.documents.scenario import PlannerSettings, Scenario, ServedModel
 from penstock.plan.exact.latency_budget import budgets
 from penstock.plan.interfaces import SearchLimits
@@ -30,11 +31,17 @@ from penstock.plan.planning_question import PlanningQuestion
 from penstock.ppipe.simulator.published import POLICIES as PUBLISHED
 from penstock.ppipe.simulator.published import simulate_published
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
+from penstock.schedule.device.orders.moore_hodgson import MooreHodgsonOrder
+from penstock.schedule.device.orders.order import Copies
 from penstock.schedule.mechanism.in_flight_kernels import has_room
 from penstock.schedule.routed_policy import ReservationPolicy
 from penstock.schedule.table import DispatchTable
 from penstock.simulate.every_policy import POLICIES, simulate_policy
+from penstock.simulate.judge.goodput_bound import bounds_of_pools, goodput_bounds
+from penstock.simulate.judge.trial import Trial
+from penstock.simulate.routed import routed_simulator
 from penstock.traffic.arrivals import Arrivals
+from penstock.traffic.processes.renewal import poisson
 
 REQUESTS = 200
 
@@ -42,8 +49,9 @@ REQUESTS = 200
 def run_every_kernel() -> None:
     """Run each step once. Then every kernel of the package is compiled, or read from its cache."""
     _partition()
-    plan, profiles = _plan()
-    _serve(plan, profiles)
+    _whole_batches()
+    _split_stages()
+    MooreHodgsonOrder(Copies([1]), width=1)
 
 
 def _partition() -> None:
@@ -73,9 +81,24 @@ def _levels(problem: PartitionProblem) -> None:
     level_bound(problem, Stages.alike(problem, 3), cutoff=8.0, goal=8.0, deadline=Deadline(5.0))
 
 
-def _plan() -> tuple[Plan, dict[str, Profile]]:
+def _whole_batches() -> None:
+    scenario, profiles = _question()
+    _choose_covers(scenario, profiles)
+    plan = PoolPlanner().plan(scenario, profiles).solution
+    table = dispatch_table(plan, profiles)
+    _simulate(table, POLICIES)
+    for policy in PUBLISHED:
+        simulate_published(plan, table, _arrivals(), policy=policy)
+    _every_call(table)
+    _bounds_of_goodput(plan, profiles)
+
+
+def _question(
+    slo_us: int = 30_000, in_batch_of_two_us: int = 1_500, split_stages: int = 1
+) -> tuple[Scenario, dict[str, Profile]]:
     """One model of two blocks, each best on another class, so that the plan is a pipeline of two stages."""
-    rows = {"a": [[1_000, 1_500], [9_000, 17_000]], "b": [[9_000, 17_000], [1_000, 1_500]]}
+    slow, fast = [9_000, 17_000], [1_000, 1_500]
+    rows = {"a": [[1_000, in_batch_of_two_us], slow], "b": [slow, fast]}
     profile = Profile(
         model="m",
         blocks=(Block("b0", (), 0, 0), Block("b1", (), 0, 0)),
@@ -87,20 +110,18 @@ def _plan() -> tuple[Plan, dict[str, Profile]]:
         version=1,
         cluster=Cluster(
             bandwidth_gbps=10.0,
-            device_classes={name: DeviceClass(count=2, per_host=1) for name in rows},
+            device_classes={"a": DeviceClass(count=2, per_host=1), "b": DeviceClass(count=1, per_host=1)},
         ),
-        models=[ServedModel(name="m", profile="m", slo_us=30_000, slo_margin=0.2)],
-        planner=PlannerSettings(max_stages=2),
+        models=[ServedModel(name="m", profile="m", slo_us=slo_us, slo_margin=0.2)],
+        planner=PlannerSettings(max_stages=2, split_stages=split_stages),
     )
-    profiles = {"m": profile}
+    return scenario, {"m": profile}
+
+
+def _choose_covers(scenario: Scenario, profiles: dict[str, Profile]) -> None:
+    """As the planner does only if templates are too many to list, and the fleet is small."""
     one = Configurations(np.zeros(1, np.int64), np.ones((1, 1), np.int64), np.ones(1), np.ones((1, 1)))
-    cover(one, 1.0, np.ones(1))  # by the planner only if templates are too many to list
-    _choose_whole_covers(scenario, profiles)
-    return PoolPlanner().plan(scenario, profiles).solution, profiles
-
-
-def _choose_whole_covers(scenario: Scenario, profiles: dict[str, Profile]) -> None:
-    """As the planner does if templates are too many to list and the fleet is small."""
+    cover(one, 1.0, np.ones(1))
     question = PlanningQuestion(scenario, profiles)
     spaces = template_spaces(question, budgets(question))
     prices = relax_spaces(spaces, question.fleet).prices
@@ -109,15 +130,36 @@ def _choose_whole_covers(scenario: Scenario, profiles: dict[str, Profile]) -> No
     exchange_pairs(np.ones((2, 1)), np.arange(3), np.ones(1), np.ones(1), np.arange(2), 1, 0)
 
 
-def _serve(plan: Plan, profiles: dict[str, Profile]) -> None:
+def _bounds_of_goodput(plan: Plan, profiles: dict[str, Profile]) -> None:
+    trial = Trial(poisson, seconds=1.0, seeds=(0,))
+    goodput_bounds(plan.scenario, profiles, trial, 0.99)
+    bounds_of_pools(plan, profiles, trial, 0.99)
+
+
+def _split_stages() -> None:
+    """A plan whose first stage takes a batch of two in two pieces, as both together would take too long there.
+
+    Kernels that see the state of a policy are compiled anew for it (:mod:`penstock.schedule.state.split_choice`).
+    """
+    scenario, profiles = _question(slo_us=8_000, in_batch_of_two_us=8_000, split_stages=2)
+    plan = PoolPlanner().plan(scenario, profiles).solution
+    assert has_split_stages(plan), "its kernels would not be compiled"
     table = dispatch_table(plan, profiles)
+    _simulate(table, routed_simulator.POLICIES)
+    _every_call(table)
+
+
+def _arrivals() -> Arrivals:
     arrival_us = np.arange(REQUESTS, dtype=np.int64) * 500
-    arrivals = Arrivals(arrival_us, np.zeros(REQUESTS, np.int64), None)
-    for policy in POLICIES:
+    return Arrivals(arrival_us, np.zeros(REQUESTS, np.int64), None)
+
+
+def _simulate(table: DispatchTable, policies: Iterable[str]) -> None:
+    for policy in policies:
         for noise in (False, True):
             simulate_policy(
                 table,
-                arrivals,
+                _arrivals(),
                 model_names=["m"],
                 seed=0,
                 noise=noise,
@@ -125,9 +167,6 @@ def _serve(plan: Plan, profiles: dict[str, Profile]) -> None:
                 overhead_us=1,
                 policy=policy,
             )
-    for policy in PUBLISHED:
-        simulate_published(plan, table, arrivals, policy=policy)
-    _every_call(table)
 
 
 def _every_call(table: DispatchTable) -> None:

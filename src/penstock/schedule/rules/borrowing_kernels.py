@@ -19,10 +19,11 @@ from typing import cast
 
 import numpy as np
 
-from penstock.schedule.kernel import NONE, ZERO, inner, rare
+from penstock.schedule.kernel import NONE, ZERO, inner
 from penstock.schedule.mechanism.link_kernels import fit
 from penstock.schedule.mechanism.route_kernels import arrival_of, consider, fill_stage
 from penstock.schedule.state.arrays import PACE_OF_PROFILE, Actions, Facts, Queues, Reservations
+from penstock.schedule.state.split_choice import by_stages
 from penstock.units import NEVER_US
 
 FULL = 400
@@ -55,8 +56,8 @@ def spend(facts: Facts, held: Reservations, model: int) -> None:
         held.credit[model] = max(held.credit[model] - PER_DROP, -FULL)
 
 
-@rare
-def borrowed(
+@inner
+def _borrowed(
     facts: Facts,
     held: Reservations,
     queues: Queues,
@@ -93,6 +94,24 @@ def borrowed(
         if finish_us + facts.guard_us[pipeline, size] <= deadline_us:
             return pipeline, size
     return NONE, ZERO
+
+
+@inner
+def _never_borrowed(
+    facts: Facts,
+    held: Reservations,
+    queues: Queues,
+    actions: Actions,
+    row: int,
+    model: int,
+    now_us: int,
+    deadline_us: int,
+) -> tuple[int, int]:
+    """A fleet with split stages lends nothing, so it need not have the code for it compiled."""
+    return NONE, ZERO
+
+
+borrowed = by_stages(_borrowed, _never_borrowed, whole_is_rare=True)
 
 
 @inner

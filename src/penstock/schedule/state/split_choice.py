@@ -1,7 +1,7 @@
 """One name for two kernels: the one for whole batches, and the one for fleets with split stages.
 
 The type of the state says which (``Facts.split``), so the choice is made when a caller is compiled: a caller gets
-machine code of its own for each kind of fleet. It is compiled for split stages when it is first called with them.
+machine code of its own for each kind of fleet. ``penstock warm-up`` compiles both.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from penstock.schedule.state.arrays import Facts, PolicyState, SplitStages
 _FACTS, _SPLIT = PolicyState._fields.index("facts"), Facts._fields.index("split")
 
 
-def by_stages(whole: Callable[..., Any], split: Callable[..., Any]) -> Any:
+def by_stages(whole: Callable[..., Any], split: Callable[..., Any], *, whole_is_rare: bool = False) -> Any:
     """A function of kernels: ``split`` if its first argument, facts or a state, has split stages, else ``whole``.
 
     Both take the same arguments. ``whole`` is put into its callers. ``split`` is a function of its own: it is long, and
-    would be compiled as often as it is called. Of no type that mypy knows, as kernels.
+    would be compiled as often as it is called. If ``whole_is_rare``, it is the other way round. Of no type that mypy
+    knows, as kernels.
     """
 
     def chosen(*arguments: Any) -> Any:
@@ -40,8 +41,9 @@ def by_stages(whole: Callable[..., Any], split: Callable[..., Any]) -> Any:
         def choose_split(first: types.Type, *_: types.Type) -> Callable[..., Any] | None:
             return split if _has_split_stages(first) else None
 
-        overload(chosen, jit_options=INNER_OPTIONS, strict=False)(choose_whole)
-        overload(chosen, jit_options=RARE_OPTIONS, strict=False)(choose_split)
+        options = (RARE_OPTIONS, INNER_OPTIONS) if whole_is_rare else (INNER_OPTIONS, RARE_OPTIONS)
+        overload(chosen, jit_options=options[0], strict=False)(choose_whole)
+        overload(chosen, jit_options=options[1], strict=False)(choose_split)
     return chosen
 
 
