@@ -12,8 +12,9 @@ from contextlib import suppress
 from typing import IO, Protocol, final
 
 _RUN = "from penstock.cli.main import main; main()"
-VERB_NICENESS = 10
-"""Planning and preparing take seconds of a core. Requests that are served meanwhile must not wait for that."""
+VERB_NICENESS = 5
+"""Planning and preparing take seconds of a core. Requests that are served meanwhile must not wait for that; and a plan
+that is needed must come, also where all cores are busy: it gets a third of what others get."""
 
 
 class Running(Protocol):
