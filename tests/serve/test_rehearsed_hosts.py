@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 OPTIONS = ["--rehearse-hosts", "--overhead-us", "300000", "--drain-seconds", "3"]
 SIDE = 64
 PERIOD_S = 0.2
-BACK_S = 60.0
+BACK_S = 180.0
 
 
 @pytest.fixture(scope="session")
