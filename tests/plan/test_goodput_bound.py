@@ -14,6 +14,7 @@ from penstock.cluster import DeviceClass
 from penstock.errors import InfeasibleError
 from penstock.plan.dispatch_table import dispatch_table
 from penstock.plan.documents.plan import has_split_stages
+from penstock.plan.goodput_bound import static_mix
 from penstock.plan.goodput_bound.any_policy import most_served
 from penstock.plan.goodput_bound.chain_uses import ChainUses, chain_uses
 from penstock.plan.goodput_bound.given_pools import pipeline_windows, pools_bound
@@ -243,6 +244,31 @@ def test_links_that_the_cheapest_chain_overloads_send_the_load_another_way():
     bound = least_fleet(two_chains(100.0), [path], [100.0], 0.01).fleet_part
     assert bound == pytest.approx(2 * free, rel=0.01)
     assert bound == pytest.approx(100 * 0.002, rel=0.02)
+
+
+def test_where_the_cheapest_chains_overload_the_links_the_program_stays_small(monkeypatch):
+    """The less a chain takes of the devices, the more it takes of the links. The cheapest alone cannot carry it, and
+    a program over all chains at once would take minutes on published scenarios."""
+    chains = 300
+    uses = ChainUses(
+        model=np.zeros(chains, np.int64),
+        window_s=np.full(chains, 0.01),
+        device_s=np.linspace(0.001, 0.002, chains)[:, None],
+        link_s=np.linspace(0.1, 0.0, chains)[:, None],
+        devices=np.ones(1),
+        links=np.ones(1),
+    )
+    solve, sizes = static_mix._solve, []
+
+    def counted(uses, columns, whole, cuts):
+        sizes.append(len(columns))
+        return solve(uses, columns, whole, cuts)
+
+    monkeypatch.setattr(static_mix, "_solve", counted)
+    part = least_fleet(uses, [[np.linspace(0.0, 1.0, 101)]], [100.0], 0.01).fleet_part
+    # 100 requests a second: of the mixes with 0.01 s of link for each, all take 0.0019 s of device.
+    assert part == pytest.approx(0.19, rel=0.02)
+    assert max(sizes) < 10
 
 
 def test_nothing_to_serve_takes_no_part_of_the_fleet():

@@ -38,6 +38,9 @@ ENOUGH = 1e-4
 MOST_CUTS, MOST_RATES = 60, 12
 """Limits of the two loops. Published scenarios need some ten cuts and four rates."""
 
+LINKS_FIRST = 1e6
+"""How much more a link's time counts than a device's when chains are looked for that the links can carry."""
+
 _TINY = 1e-300
 
 
@@ -131,7 +134,12 @@ def _priced(uses: ChainUses, whole: Whole, broken_by: Callable[[list[int], F64],
     if not whole.need.any():
         return Demand(0.0, np.zeros(len(uses.devices)), np.zeros(len(uses.links)))
     cuts: list[Cut] = []
-    columns = _best_by_model(uses, -uses.device_s @ (1.0 / np.maximum(uses.devices, _TINY)))
+    fleet_s = uses.device_s @ (1.0 / np.maximum(uses.devices, _TINY))
+    network_s = uses.link_s @ (1.0 / np.maximum(uses.links, _TINY))
+    # Links nearly always carry the second. If they carried none, all chains would have to be tried at once.
+    columns = sorted(
+        {*_best_by_model(uses, -fleet_s), *_best_by_model(uses, -fleet_s - LINKS_FIRST * network_s)}
+    )
     best = Demand(0.0, np.zeros(len(uses.devices)), np.zeros(len(uses.links)))
     for _ in range(MOST_CUTS):
         answer = _solve(uses, columns, whole, cuts)
