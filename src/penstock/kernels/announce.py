@@ -12,7 +12,7 @@ from penstock.clock import SOLVING
 LOGGER = logging.getLogger("penstock.kernels")
 
 MESSAGE = (
-    "penstock: compiling its kernels for this machine, once; it takes one to two minutes. "
+    "penstock: compiling its kernels for this machine, once; it takes about three minutes. "
     "'penstock warm-up' does it ahead."
 )
 

@@ -12,7 +12,7 @@ from penstock.cli.common.output import json_option, note, print_json
 def command(as_json: bool) -> None:
     """Compile the kernels of planning, partitioning, scheduling and simulating, and keep the code in files.
 
-    Without it, the first run that needs a kernel compiles it. That takes one to two minutes in all. Run this at the end
+    Without it, the first run that needs a kernel compiles it. That takes about three minutes. Run this at the end
     of an installation, or when an image is built: a read-only image then uses the compiled code. Existing code
     is used again. If a kernel changes, that is noticed.
 
