@@ -15,6 +15,7 @@ import numpy as np
 
 from penstock.errors import BadInputError
 from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan, has_split_stages
+from penstock.plan.documents.rules.interface_rules import beyond_equal_parts
 from penstock.ppipe.plan_file import PLANNERS
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S, transfer_us
@@ -50,8 +51,8 @@ def artifact_name(plan: Plan) -> str:
 def plan_document(plan: Plan, profiles: Mapping[str, Profile]) -> list[dict[str, Any]]:
     """One entry per model, with the artifact's field names. ``profiles`` by model name.
 
-    Raises :class:`BadInputError` for what the format cannot express: classes of different bandwidths, and pools or
-    devices shared by different stages or models.
+    Raises :class:`BadInputError` for what the format cannot express: classes of different bandwidths, pools or devices
+    shared by different stages or models, and rates that hold only at the plan's placement.
     """
     if plan.shared_pools:
         raise BadInputError(
@@ -64,6 +65,7 @@ def plan_document(plan: Plan, profiles: Mapping[str, Profile]) -> list[dict[str,
             "planner.split_stages to 1 in the scenario and plan again."
         )
     _refuse_shared_devices(plan)
+    _refuse_placed_rates(plan, profiles)
     entries = [_entry(plan, model, profiles[model.name]) for model in plan.models]
     # The solver's data is for the whole plan. The artifact's files keep it with the first model.
     return [entries[0] | _solver(plan), *entries[1:]]
@@ -98,6 +100,14 @@ def _refuse_shared_devices(plan: Plan) -> None:
                 f"artifact's format every stage has devices of its own. Set planner.share_devices to false "
                 f"in the scenario and plan again."
             )
+
+
+def _refuse_placed_rates(plan: Plan, profiles: Mapping[str, Profile]) -> None:
+    if beyond := beyond_equal_parts(plan, profiles):
+        raise BadInputError(
+            f"{beyond[0]}: its rate is above what equal parts of its hosts' interfaces carry. So it holds only at the "
+            f"plan's placement, and the artifact's format has none. Plan again with equal parts."
+        )
 
 
 def _entry(plan: Plan, model: ModelPlan, profile: Profile) -> dict[str, Any]:

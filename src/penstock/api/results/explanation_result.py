@@ -13,6 +13,7 @@ from penstock.api.showing.shown import Shown
 from penstock.api.showing.tables import Part, table
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.questions.explain import Explanation, WhyNot, explain
+from penstock.plan.questions.full_interfaces import HeldDown
 from penstock.plan.scheduled.choose import why_chosen
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 NARROWER = ("np", "dart-r", "even")
 """Planners that use fewer pipelines than those to which the worths apply."""
+
+MOST_HOSTS = 3
+"""So many hosts with a full interface are named; the document has all."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,6 +125,21 @@ def _pools(found: Explanation) -> Iterator[Part]:
             for p in found.pools
         ],
     )
+    if found.held_down:
+        yield table(
+            "Pipelines below the rate of their slowest pool",
+            ["model", "pipeline", "rate/s", "slowest pool/s", "full interfaces"],
+            [
+                (
+                    one.model,
+                    one.pipeline,
+                    f"{one.rate_rps:.1f}",
+                    f"{one.pools_rps:.1f}",
+                    _full_interfaces(one) or "none: the rate was lowered otherwise",
+                )
+                for one in found.held_down
+            ],
+        )
     if found.shared_pools:
         yield table(
             "Shared pools",
@@ -130,6 +149,18 @@ def _pools(found: Explanation) -> Iterator[Part]:
                 for p in found.shared_pools
             ],
         )
+
+
+def _full_interfaces(pipeline: HeldDown) -> str:
+    """The full interfaces of a pipeline: ``L4 uplink of host 0, 1, 2 and 5 more``."""
+    hosts: dict[tuple[str, str], list[int]] = {}
+    for one in pipeline.interfaces:
+        hosts.setdefault((one.device_class, one.direction), []).append(one.host)
+    return "; ".join(
+        f"{device_class} {direction} of host {', '.join(map(str, found[:MOST_HOSTS]))}"
+        f"{f' and {len(found) - MOST_HOSTS} more' if len(found) > MOST_HOSTS else ''}"
+        for (device_class, direction), found in hosts.items()
+    )
 
 
 def _unit(device_class: str, share: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from penstock.api.showing.objective import unit_of
 from penstock.api.showing.tables import Part, table
-from penstock.plan.documents.plan import ModelPlan, Plan, StagePlan, Verified
+from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan, Verified
 from penstock.plan.energy import plan_power
 from penstock.plan.questions.cost import cost_per_million, hourly_cost
 
@@ -70,7 +70,19 @@ def _pool_table(plan: Plan, model: ModelPlan) -> Part:
         f"(margin {model.margin_us / 1e3:.2f} ms); times in ms"
     )
     columns = ["", "blocks", "class", "batch", "workers", "devices", "infer", "transfer", "slack", "rate/s"]
-    return table(title, columns, list(_pools(plan, model)))
+    rows = list(_pools(plan, model))
+    served = [_served(pipeline) for pipeline in model.pipelines for _ in pipeline.stages]
+    if any(served):
+        return table(
+            title, [*columns, "serves/s"], [[*row, cell] for row, cell in zip(rows, served, strict=True)]
+        )
+    return table(title, columns, rows)
+
+
+def _served(pipeline: PipelinePlan) -> str:
+    """What a pipeline serves, if that is less than its slowest pool sustains (``penstock explain`` says why)."""
+    slowest_rps = min(stage.rate_rps for stage in pipeline.stages)
+    return f"{pipeline.rate_rps:.1f}" if pipeline.rate_rps < slowest_rps * (1 - 1e-6) else ""
 
 
 def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:

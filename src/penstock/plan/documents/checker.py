@@ -4,7 +4,7 @@ It shares no code with any planner. It reads the scenario and the profiles, and 
 Python and from the definitions (Kong et al., "PPipe", USENIX ATC 2025, planning), everything that a plan
 states. It checks every plan that is written or loaded. So it also finds errors in a plan that was edited by hand.
 
-Rules of pipelines, placement, memory, proof and turns are in :mod:`penstock.plan.documents.rules`.
+Rules of pipelines, interfaces, placement, memory, proof and turns are in :mod:`penstock.plan.documents.rules`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from penstock.errors import BadInputError
 from penstock.plan.documents.margin import DEFAULT_MARGIN
 from penstock.plan.documents.plan import ModelPlan, Plan, has_split_stages
+from penstock.plan.documents.rules.interface_rules import check_interfaces
 from penstock.plan.documents.rules.pipeline_rules import check_pipeline
 from penstock.plan.documents.rules.placement_rules import check_placement
 from penstock.plan.documents.rules.proof_rules import check_proof, check_verification
@@ -39,6 +40,8 @@ def check_plan(plan: Plan, profiles: Mapping[str, Profile]) -> None:
         *check_verification(plan),
         *check_placement(plan, profiles),
     ]
+    if not violations:  # what passes a host can be computed only if stages and places exist
+        violations = list(check_interfaces(plan, profiles))
     if violations:
         shown = violations[:MOST_SHOWN]
         if len(violations) > MOST_SHOWN:

@@ -20,7 +20,8 @@ class StagePlan(StrictModel):
     ``batch`` is that of the pipeline. A stage with several ``pieces`` is *split*: it divides every batch into pieces of
     nearly equal size, which run on as many workers at the same time. ``inference_us``: time of one batch, or of its
     largest piece. ``transfer_us``: time of one batch to the next stage (0 for the last), rounded up. ``rate_rps``: the
-    rate that the whole pool sustains.
+    rate that the whole pool sustains. It is that of its inference, or, where that is less, what its workers move over
+    equal parts of their hosts' interfaces.
     """
 
     blocks: tuple[int, int]
@@ -47,7 +48,12 @@ class StagePlan(StrictModel):
 
 
 class PipelinePlan(StrictModel):
-    """A chain of stages that covers the model. Its rate is that of its slowest stage."""
+    """A chain of stages that covers the model. Its rate is that of its slowest stage, or less.
+
+    It is less if its workers' hosts cannot move as much. If some stage of the plan states more than the equal part of
+    its devices, the rates of all pipelines together must keep within every host's interface
+    (:mod:`penstock.plan.documents.rules.interface_rules`).
+    """
 
     rate_rps: float = Field(gt=0)
     stages: list[StagePlan] = Field(min_length=1)

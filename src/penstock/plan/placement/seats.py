@@ -23,18 +23,21 @@ from penstock.plan.documents.plan import ModelPlan, WorkerPlacement
 from penstock.plan.exact.packing import pack
 from penstock.plan.templates.fleet import device_owner
 
-_StageKey = tuple[int, int, int]
+StageKey = tuple[int, int, int]
 """Model index, pipeline, stage."""
+
+Homes = dict[StageKey, list[tuple[int, int]]]
+"""The places of each stage's workers: how many workers of lower number the device holds, and the device."""
 
 _Group = tuple[str, int, int]
 """Device class, then the owner: model index and stage position. (0, 0) if all workers may share devices."""
 
 
 @dataclass(frozen=True)
-class _Worker:
+class Worker:
     """A worker before it has a place."""
 
-    stage_key: _StageKey
+    stage_key: StageKey
     share: int
 
 
@@ -45,32 +48,45 @@ def place(
 
     Raises :class:`InfeasibleError` if a class has too few devices. It names the class and the number needed.
     """
-    homes: dict[_StageKey, list[tuple[int, int]]] = defaultdict(list)
-    order = {name: spread_order(cluster, name) for name in cluster.device_classes}
-    used: dict[str, int] = defaultdict(int)
-    for (device_class, _, _), workers in _groups(models, share_devices).items():
-        for device in _packed(workers):
-            if device_class not in order or used[device_class] >= len(order[device_class]):
-                raise InfeasibleError(_shortage(models, cluster, device_class, share_devices))
-            number = order[device_class][used[device_class]]
-            used[device_class] += 1
-            for layer, worker in enumerate(device):
-                homes[worker.stage_key].append((layer, number))
+    homes: Homes = defaultdict(list)
+    for device_class, devices in packed_devices(models, cluster, share_devices=share_devices).items():
+        for device, number in zip(devices, spread_order(cluster, device_class), strict=False):
+            seat(device, number, homes)
     return list(number_workers(models, cluster, homes))
 
 
-def _groups(models: Sequence[ModelPlan], share_devices: bool) -> dict[_Group, list[_Worker]]:
+def packed_devices(
+    models: Sequence[ModelPlan], cluster: Cluster, *, share_devices: bool
+) -> dict[str, list[list[Worker]]]:
+    """The workers of each device that ``models`` need, by class. Raises :class:`InfeasibleError` as :func:`place`."""
+    packed: dict[str, list[list[Worker]]] = defaultdict(list)
+    for (device_class, _, _), workers in _groups(models, share_devices).items():
+        devices = packed[device_class]
+        devices += _packed(workers)
+        spec = cluster.device_classes.get(device_class)
+        if spec is None or len(devices) > spec.available:
+            raise InfeasibleError(_shortage(models, cluster, device_class, share_devices))
+    return packed
+
+
+def seat(device: Sequence[Worker], number: int, homes: Homes) -> None:
+    """Give the workers of a device its ``number``."""
+    for layer, worker in enumerate(device):
+        homes[worker.stage_key].append((layer, number))
+
+
+def _groups(models: Sequence[ModelPlan], share_devices: bool) -> dict[_Group, list[Worker]]:
     """Workers that may share devices, by group."""
-    groups: dict[_Group, list[_Worker]] = defaultdict(list)
+    groups: dict[_Group, list[Worker]] = defaultdict(list)
     for m, model in enumerate(models):
         for p, pipeline in enumerate(model.pipelines):
             for s, stage in enumerate(pipeline.stages):
                 owner = device_owner(m, s, share_devices)
-                groups[stage.device_class, *owner].extend([_Worker((m, p, s), stage.share)] * stage.workers)
+                groups[stage.device_class, *owner].extend([Worker((m, p, s), stage.share)] * stage.workers)
     return groups
 
 
-def _packed(workers: Sequence[_Worker]) -> list[list[_Worker]]:
+def _packed(workers: Sequence[Worker]) -> list[list[Worker]]:
     """``workers`` on the fewest devices, in the order of their stages."""
     waiting = {
         share: _whole_devices_first([worker for worker in workers if worker.share == share])
@@ -83,7 +99,7 @@ def _packed(workers: Sequence[_Worker]) -> list[list[_Worker]]:
     return sorted(devices, key=lambda device: min(worker.stage_key for worker in device))
 
 
-def _whole_devices_first(workers: Sequence[_Worker]) -> deque[_Worker]:
+def _whole_devices_first(workers: Sequence[Worker]) -> deque[Worker]:
     """Workers on one share: first those that fill whole devices, then the left-over ones of each stage."""
     filling, left_over = [], []
     for _, same in itertools.groupby(sorted(workers, key=_stage), key=_stage):
@@ -94,7 +110,7 @@ def _whole_devices_first(workers: Sequence[_Worker]) -> deque[_Worker]:
     return deque(filling + left_over)
 
 
-def _stage(worker: _Worker) -> _StageKey:
+def _stage(worker: Worker) -> StageKey:
     return worker.stage_key
 
 
@@ -107,7 +123,7 @@ def spread_order(cluster: Cluster, device_class: str) -> list[int]:
 def number_workers(
     models: Sequence[ModelPlan],
     cluster: Cluster,
-    homes: Mapping[_StageKey, list[tuple[int, int]]],
+    homes: Mapping[StageKey, list[tuple[int, int]]],
 ) -> Iterator[WorkerPlacement]:
     """Placements in worker order. Slots take the first place of each device before any second place."""
     order = {

@@ -24,6 +24,7 @@ from penstock.plan.exact.latency_budget import ModelBudget, budgets
 from penstock.plan.exact.worker_program import relax
 from penstock.plan.no_pipeline import described, nearest_slo_us
 from penstock.plan.planning_question import PlanningQuestion
+from penstock.plan.questions.full_interfaces import HeldDown, held_down
 from penstock.plan.questions.slo_budget import PoolLimit, SharedPool, Slack, pool_limits, shared_pools, slack
 from penstock.plan.templates.dominance import fractional_undominated
 from penstock.plan.templates.fleet import Fleet, Prices
@@ -101,6 +102,7 @@ class Explanation:
     relaxation: float
     slack: list[Slack]
     pools: list[PoolLimit]
+    held_down: list[HeldDown]
     shared_pools: list[SharedPool]
     classes: list[ClassWorth]
     slos: list[SloWorth]
@@ -119,6 +121,7 @@ def explain(plan: Plan, profiles: Mapping[str, Profile]) -> Explanation:
         relaxation=abs(prices.bound),
         slack=list(slack(plan)),
         pools=list(pool_limits(plan)),
+        held_down=list(held_down(plan, profiles)),
         shared_pools=list(shared_pools(plan)),
         classes=list(_classes(plan, space, prices)),
         slos=[_slo(plan, space, prices, m) for m in range(len(space.budgets))],

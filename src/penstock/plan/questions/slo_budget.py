@@ -1,4 +1,7 @@
-"""Slack: how much of its SLO each pipeline of a plan leaves unused, and what limits the rate of each pool."""
+"""Slack: how much of its SLO each pipeline of a plan leaves unused, and what limits the rate of each pool.
+
+What limits a pipeline below its slowest pool is in :mod:`penstock.plan.questions.full_interfaces`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ class PoolLimit:
     """What limits the workers of one stage. Their pool may be shared or not.
 
     ``rate_rps`` is the rate that they sustain. ``used`` is the part of it that the pipeline uses.
-    ``limited_by``: its workers' inference, or the interface of their hosts. ``inference_rps`` is the rate that the
-    pool would sustain on a network without limits.
+    ``limited_by``: its workers' inference, or their equal parts of the interface of their hosts. ``inference_rps`` is
+    the rate that the pool would sustain on a network without limits.
     """
 
     model: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from penstock.plan.documents.plan import PipelinePlan, StagePlan
-from penstock.plan.documents.rules.tolerance import differs
+from penstock.plan.documents.rules.interface_rules import equal_part_rps, sample_us
+from penstock.plan.documents.rules.tolerance import RELATIVE_TOLERANCE, differs
 from penstock.plan.documents.scenario import Scenario
 from penstock.profile.table import Profile
 
@@ -28,7 +29,7 @@ def check_pipeline(
     if faults:  # nothing below can be computed for a pipeline that does not exist
         return
     batch = pipeline.stages[0].batch
-    samples = [_sample_us(pipeline.stages, s, scenario, profile) for s in range(len(pipeline.stages))]
+    samples = [sample_us(pipeline.stages, s, scenario, profile) for s in range(len(pipeline.stages))]
     gather_us = 0.0
     if batch > 1 and estimate is None:
         yield f"{where}: batch {batch} without an estimated_rps, so its gathering time is unknown"
@@ -39,14 +40,15 @@ def check_pipeline(
         inference_us = _inference_us(stage, stage.piece, profile)
         latency_us += inference_us + batch * samples[s]
         work_us = _work_us(stage, profile)
-        yield from _check_stage(f"{where}, stage {s}", stage, inference_us, work_us, samples, s, scenario)
+        equal_rps = equal_part_rps(pipeline.stages, s, scenario, profile)
+        yield from _check_stage(f"{where}, stage {s}", stage, inference_us, work_us, samples[s], equal_rps)
     if latency_us > limit_us + LATENCY_TOLERANCE_US:
         yield (
             f"{where}: takes {latency_us:.1f} us (inference, transfer, gathering), the SLO less its margin "
             f"is {limit_us} us"
         )
     slowest = min(stage.rate_rps for stage in pipeline.stages)
-    if differs(pipeline.rate_rps, slowest):
+    if pipeline.rate_rps > slowest * (1 + RELATIVE_TOLERANCE):
         yield f"{where}: rate_rps {pipeline.rate_rps}, its slowest stage has {slowest}"
 
 
@@ -99,28 +101,22 @@ def _check_pieces(where: str, stage: StagePlan, scenario: Scenario) -> Iterator[
 
 
 def _check_stage(
-    where: str,
-    stage: StagePlan,
-    inference_us: int,
-    work_us: int,
-    samples: Sequence[float],
-    s: int,
-    scenario: Scenario,
+    where: str, stage: StagePlan, inference_us: int, work_us: int, sample_us: float, equal_rps: float
 ) -> Iterator[str]:
+    """``equal_rps``: what a worker moves over an equal part of its host's interface."""
     if stage.inference_us != inference_us:
         yield f"{where}: inference_us {stage.inference_us}, the profile says {inference_us}"
-    moving_us = math.ceil(stage.batch * samples[s] - 1e-6)
+    moving_us = math.ceil(stage.batch * sample_us - 1e-6)
     if stage.transfer_us != moving_us:
         yield f"{where}: transfer_us {stage.transfer_us}, the profile and bandwidth say {moving_us}"
-    worker_rps = stage.batch * 1e6 / work_us
-    spec = scenario.cluster.device_classes[stage.device_class]
-    neighbours = max(min(spec.per_host, spec.count), 1) * stage.share
-    for sample_us in (samples[s], samples[s - 1] if s else 0.0):
-        if sample_us > 0:
-            worker_rps = min(worker_rps, 1e6 / sample_us / neighbours)
-    if differs(stage.rate_rps, stage.workers * worker_rps):
-        true = stage.workers * worker_rps
-        yield f"{where}: rate_rps {stage.rate_rps}, {stage.workers} workers sustain {true}"
+    compute_rps = stage.workers * stage.batch * 1e6 / work_us
+    own_rps = min(compute_rps, stage.workers * equal_rps)
+    if differs(stage.rate_rps, compute_rps) and differs(stage.rate_rps, own_rps):
+        sustained = (
+            f"{own_rps}" if own_rps == compute_rps else f"{own_rps} on equal parts of their hosts' interfaces"
+        )
+        beyond = "" if own_rps == compute_rps else f", and compute {compute_rps}"
+        yield f"{where}: rate_rps {stage.rate_rps}, {stage.workers} workers sustain {sustained}{beyond}"
 
 
 def _inference_us(stage: StagePlan, size: int, profile: Profile) -> int:
@@ -135,12 +131,3 @@ def _work_us(stage: StagePlan, profile: Profile) -> int:
     smaller, larger = divmod(stage.batch, stage.pieces)
     sizes = [smaller + 1] * larger + [smaller] * (stage.pieces - larger)
     return sum(_inference_us(stage, size, profile) for size in sizes)
-
-
-def _sample_us(stages: Sequence[StagePlan], s: int, scenario: Scenario, profile: Profile) -> float:
-    """Time to move one sample from stage ``s`` to the next stage. 0 after the last."""
-    if s + 1 == len(stages):
-        return 0.0
-    ends = [scenario.cluster.device_classes[stages[k].device_class] for k in (s, s + 1)]
-    gbps = min(end.bandwidth_gbps or scenario.cluster.bandwidth_gbps for end in ends)
-    return profile.boundary_bytes[stages[s].blocks[1]] * 8 / (gbps * 1e9) * 1e6
