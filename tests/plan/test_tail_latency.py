@@ -19,7 +19,7 @@ from penstock.plan.no_pipeline import described
 from penstock.plan.placement.assemble import model_plans, plan_with_proof
 from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.plan.planning_question import PlanningQuestion
-from penstock.plan.questions.tail_latency import client_doubts, profile_doubts, slow_tails
+from penstock.plan.questions.tail_latency import client_doubts, profile_doubts, slow_tails, wide_spreads
 from penstock.plan.templates.pricing import cost_of, price
 from penstock.profile.table import LatencyTable
 from penstock.schedule.facts import make_facts
@@ -93,6 +93,20 @@ def test_if_nothing_can_be_promised_medians_decide_and_it_is_said():
     plan = PoolPlanner(SearchLimits()).plan(scenario, {"a": profile}).solution
     (doubt,) = profile_doubts(plan, {"a": profile})
     assert "no policy can promise an answer in time" in doubt
+
+
+def test_a_wide_spread_is_said_if_its_pipeline_is_not_served():
+    """A stage of 1000/s by its median, and a 99th percentile of 100 times that: some 140/s on average."""
+    profile = spread_profile({"X": [[1_000]]}, {"X": [[99_000]]})
+    scenario = toy_scenario({"X": DeviceClass(count=1)}, [toy_model("a", 10**7)], max_stages=1)
+    plan = PoolPlanner(SearchLimits()).plan(scenario, {"a": profile}).solution
+    [wide] = wide_spreads(plan, {"a": profile})
+    assert (wide.rate_rps, round(wide.possible_rps)) == (1000.0, 141)
+    assert "Of the planned 1000.0 requests/s, about 140.9 are possible" in wide.sentence
+    # At 140/s the stage keeps up.
+    [model] = plan.models
+    slower = model.edited(rate_rps=140.0, pipelines=[model.pipelines[0].edited(rate_rps=140.0)])
+    assert wide_spreads(plan.edited(models=[slower]), {"a": profile}) == []
 
 
 @st.composite

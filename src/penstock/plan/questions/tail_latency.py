@@ -92,13 +92,17 @@ class SlowTail:
 
 @dataclass(frozen=True)
 class WideSpread:
-    """A stage whose batches take ``factor`` times the median on average, so that ``rate_rps`` is not reached."""
+    """A stage whose batches take ``factor`` times the median on average.
+
+    So it sustains ``possible_rps``, and the ``rate_rps`` of its pipeline is not reached.
+    """
 
     model: str
     pipeline: int
     stage: int
     factor: float
     rate_rps: float
+    possible_rps: float
     row: str
 
     @property
@@ -107,7 +111,7 @@ class WideSpread:
         return (
             f"model {self.model}, pipeline {self.pipeline}, stage {self.stage}: the profile's times vary so much that "
             f"a batch takes {self.factor:.1f} times the median on average. Of the planned {self.rate_rps:.1f} "
-            f"requests/s, about {self.rate_rps / self.factor:.1f} are possible. The widest row is {self.row}. Profile "
+            f"requests/s, about {self.possible_rps:.1f} are possible. The widest row is {self.row}. Profile "
             f"again on a quiet machine. See docs/profile-quality.md."
         )
 
@@ -172,7 +176,7 @@ def _interpolated(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[str]:
 
 
 def wide_spreads(plan: Plan, profiles: Mapping[str, Profile]) -> list[WideSpread]:
-    """The stages of ``plan`` whose mean time exceeds the median by more than :data:`NOTICEABLE`."""
+    """The stages of ``plan`` whose mean time exceeds the median by more than :data:`NOTICEABLE`, and so limits."""
     if plan.scheduled is not None:
         return []
     table = dispatch_table(plan, profiles)
@@ -183,17 +187,12 @@ def wide_spreads(plan: Plan, profiles: Mapping[str, Profile]) -> list[WideSpread
     for model in plan.models:
         for position, pipeline in enumerate(model.pipelines):
             for place, stage in enumerate(pipeline.stages):
-                if factor[number, stage.piece] > NOTICEABLE:
+                longer = float(factor[number, stage.piece])
+                possible_rps = stage.rate_rps / longer
+                if longer > NOTICEABLE and possible_rps < pipeline.rate_rps:
                     row, _, _ = _worst_row([stage], profiles[model.name])
                     found.append(
-                        WideSpread(
-                            model.name,
-                            position,
-                            place,
-                            float(factor[number, stage.piece]),
-                            stage.rate_rps,
-                            row,
-                        )
+                        WideSpread(model.name, position, place, longer, pipeline.rate_rps, possible_rps, row)
                     )
                 number += 1
     return found
