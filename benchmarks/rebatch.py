@@ -1,11 +1,9 @@
 """Split stages: what it is worth that each stage may divide a batch among several workers.
 
 First the bound of the relaxation, without queueing: how much it grows with split stages, for several margins. Then
-simulated goodput at 99%: eight choices of margin, weight of slack and stages that the closed loop begins with, each
-planned with and without split stages. The three best of both are judged again on six runs, and the best of these is
-measured on sixteen others (Poisson arrivals, policy ``penstock``). The first plan with split stages is also run by a
-simulator that was written for this question alone (``rebatch_parts/split_simulator.py``): its counts must equal the
-product's, to the last request.
+simulated goodput at 99%: the closed loop with and without split stages, measured on sixteen fresh runs (Poisson
+arrivals, policy ``penstock``). The first plan with split stages is also run by a simulator that was written for this
+question alone (``rebatch_parts/split_simulator.py``): its counts must equal the product's, to the last request.
 
 Needs the reference data at ``../shared/data`` from the repository's root (or a folder named as the first argument).
 
@@ -19,27 +17,23 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from penstock.errors import InfeasibleError
-from penstock.plan.dispatch_table import dispatch_table
 from penstock.plan.documents.plan import Plan, has_split_stages
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.exact.worker_program import relax
-from penstock.plan.hold.choice_search import GRID
-from penstock.plan.hold.choices import Candidates
-from penstock.plan.interfaces import SearchLimits
+from penstock.plan.hold.closed_loop import search_to_hold
+from penstock.plan.hold.depth_search import Measured
 from penstock.plan.planning_question import PlanningQuestion
 from penstock.plan.templates.dominance import fractional_undominated
 from penstock.plan.templates.table import LatencyBudget, join
 from penstock.ppipe.plans import read_plans
 from penstock.ppipe.profiles import read_profiles
 from penstock.profile.table import Profile
+from penstock.simulate.judge.evaluate import evaluate
 from penstock.simulate.judge.run_lengths import Judging, judging
-from penstock.simulate.judge.sweep import FIRST_STEP, Held, sweep
 from penstock.simulate.judge.trial import Trial
 from penstock.traffic.spec import parse_arrivals
 from penstock.units import US_PER_S
@@ -48,11 +42,8 @@ from rebatch_parts.split_check import check
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MARGINS = (0.0, 0.1, 0.2, 0.4)
 MOST_PIECES = 8
-CHOICES = [one for one in GRID if one.stages > 1]
-LIMITS = SearchLimits(gap=2e-3, time_limit_s=4.0)
-KEPT = 3
 ESTIMATE_ROUNDS = 3
-NEAR_STEP = 0.01
+TARGET = 0.99
 
 
 def main() -> None:
@@ -159,9 +150,10 @@ def goodputs(name: str, scenario: Scenario, profiles: Mapping[str, Profile], how
     for split in (False, True):
         began = time.process_time()
         plan = best_plan(scenario, profiles, split, how)
-        found = held(plan, profiles, how.fresh, 0.005)
-        spread = max((one.high_rps - one.low_rps) / 2 / one.rate_rps for one in found)
-        results.append((goodput(found, plan), spread, split_share(plan), time.process_time() - began))
+        found = evaluate(plan, profiles, how.fresh, target=TARGET, tolerance=0.005)
+        spread = max((one.high_rps - one.low_rps) / 2 / one.held_rps for one in found.models)
+        goodput_rps = found.goodput([model.weight for model in scenario.models])
+        results.append((goodput_rps, spread, split_share(plan), time.process_time() - began))
     (own, own_spread, _, own_s), (split_rps, spread, share, split_s) = results
     ratio = split_rps / own
     print(
@@ -180,53 +172,39 @@ def best_plan(
     *,
     only_check: bool = False,
 ) -> Plan:
-    """The plan that holds most by the judge of six runs, of the three best by the search's.
+    """The plan of the closed loop. The simulators are compared on its first one with split stages.
 
-    ``only_check``: the first plan with split stages, after the simulators were compared on it.
+    ``only_check``: that plan, nothing else.
     """
     asked = scenario.with_planner(fill=False, split_stages=MOST_PIECES if split else 1)
-    candidates = Candidates(asked, profiles, 3)
-    weights = [model.weight for model in scenario.models]
-    tried: list[tuple[float, Plan, Sequence[Held]]] = []
-    is_checked = False
-    for choice in CHOICES:
-        try:
-            chosen = (replace(choice, split=split),) * len(weights)
-            plan = candidates.plan(chosen, weights, LIMITS).plan
-        except InfeasibleError:
-            continue
-        if has_split_stages(plan) and not is_checked:
-            missed, arrived = check(plan, profiles, how.search)
-            is_checked = True
-            if only_check:
-                print(f"  both simulators miss {missed} of {arrived} requests, {split_share(plan):.2f} split")
-                return plan
+    checked: list[Plan] = []
+
+    def watch(measured: Measured) -> None:
+        plan = measured.plan
+        if checked or not has_split_stages(plan) or plan.shared_pools:
+            return
+        missed, arrived = check(plan, profiles, how.search)
+        checked.append(plan)
         if only_check:
-            continue
-        found = held(plan, profiles, how.search, 0.01)
-        tried.append((goodput(found, plan), plan, found))
-    if only_check:
+            print(f"  both simulators miss {missed} of {arrived} requests, {split_share(plan):.2f} split")
+
+    best = search_to_hold(
+        asked,
+        profiles,
+        evaluate=lambda plan: evaluate(plan, profiles, how.search, target=TARGET, tolerance=0.01),
+        paths=how.search.paths,
+        target=TARGET,
+        judges=[
+            lambda plan, near, trial=trial: evaluate(
+                plan, profiles, trial, target=TARGET, tolerance=0.005, near=near
+            )
+            for trial in ((how.middle, how.last) if not only_check else ())
+        ],
+        watch=watch,
+    )
+    if only_check and not checked:
         raise SystemExit("no plan has split stages.")
-    tried.sort(key=lambda one: -one[0])
-    judged = [
-        (goodput(held(plan, profiles, how.middle, 0.005, near), plan), plan) for _, plan, near in tried[:KEPT]
-    ]
-    return max(judged, key=lambda one: one[0])[1]
-
-
-def held(
-    plan: Plan, profiles: Mapping[str, Profile], trial: Trial, tolerance: float, near: Sequence[Held] = ()
-) -> list[Held]:
-    """The rates that the plan holds at 99%."""
-    first, step = [0.97 * model.rate_rps for model in plan.models], FIRST_STEP
-    if near and all(model.rate_rps > 0 for model in near):
-        first, step = [model.rate_rps for model in near], NEAR_STEP
-    table = dispatch_table(plan, profiles)
-    return sweep(table, first, trial, target=0.99, tolerance=tolerance, first_step=step)
-
-
-def goodput(found: Sequence[Held], plan: Plan) -> float:
-    return min(one.rate_rps / model.weight for one, model in zip(found, plan.scenario.models, strict=True))
+    return checked[0] if only_check else best.plan
 
 
 def split_share(plan: Plan) -> float:

@@ -28,7 +28,7 @@ from penstock.units import NEVER_US
 class SplitTable(NamedTuple):
     """A plan. As :class:`penstock.schedule.table.DispatchTable`, and ``stage_batch`` (stages,): the largest piece,
     ``latency_us`` (stages, largest piece + 1), ``sample_us`` (stages,): to receive a sample, ``work_us`` (pipelines,
-    batch + 1)."""
+    batch + 1), ``rounded_us`` (pipelines, batch + 1): by how much more transfers of single pieces may be rounded up."""
 
     slo_us: I64
     pipeline_offsets: I64
@@ -41,6 +41,7 @@ class SplitTable(NamedTuple):
     worker_host: I64
     worker_rank: I64
     work_us: I64
+    rounded_us: I64
 
 
 class State(NamedTuple):
@@ -195,6 +196,7 @@ def largest(
 def leaves_us(table: SplitTable, state: State, pipeline: int, count: int, now_us: int) -> int:
     """``now_us`` if a partial batch of ``count`` may leave at once; else when to ask again."""
     waiting_us = route(table, state, pipeline, count, now_us, False) - now_us - table.work_us[pipeline, count]
+    waiting_us -= table.rounded_us[pipeline, count]
     if waiting_us > 0:
         first_us = state.begun_us[0]
         return first_us if first_us > now_us else now_us + waiting_us
@@ -295,12 +297,17 @@ def split_table(
 ) -> SplitTable:
     """``table``, whose batches are those of its stages, with the batches of its pipelines."""
     work_us = np.zeros((len(pipeline_batch), int(pipeline_batch.max()) + 1), np.int64)
+    rounded_us = np.zeros_like(work_us)
     for pipeline, batch in enumerate(pipeline_batch.tolist()):
         for size in range(1, batch + 1):
+            senders = 1
             for stage in range(table.stage_offsets[pipeline], table.stage_offsets[pipeline + 1]):
                 pieces = -(-size // stage_batch[stage])
                 work_us[pipeline, size] += latency_us[stage, -(-size // pieces)]
                 work_us[pipeline, size] += int(np.ceil(size * sample_us[stage] - 1e-6))
+                if sample_us[stage] > 0:
+                    rounded_us[pipeline, size] += senders + pieces - 2
+                senders = pieces
     return SplitTable(
         slo_us=table.slo_us,
         pipeline_offsets=table.pipeline_offsets,
@@ -313,6 +320,7 @@ def split_table(
         worker_host=table.worker_host,
         worker_rank=make_facts(table).worker_rank,
         work_us=work_us,
+        rounded_us=rounded_us,
     )
 
 

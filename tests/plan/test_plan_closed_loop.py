@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.cluster import DeviceClass
 from penstock.errors import BadInputError, InfeasibleError
 from penstock.plan.documents.checker import check_plan
 from penstock.plan.documents.plan import Verification
-from penstock.plan.hold.choice_search import ChoiceSearch
-from penstock.plan.hold.choices import Candidates, ModelChoice
+from penstock.plan.exact.objective import rates_of
+from penstock.plan.highs import Effort
+from penstock.plan.hold.candidates import Candidates
+from penstock.plan.hold.capacity_need import CapacityNeed, own_needs
 from penstock.plan.hold.closed_loop import plan_to_hold, verified
+from penstock.plan.hold.depth_search import DepthSearch
 from penstock.plan.interfaces import ModelScore, Score, SearchLimits
+from penstock.plan.planners.pool_planner import PoolPlanner
 
-LIMITS = SearchLimits(gap=1e-4, time_limit_s=5.0)
 HOW = Verification(target=0.99, policy="reservation", arrivals="poisson", seconds=1.0, seeds=[7])
+EFFORT = Effort(gap=1e-4, time_limit_s=5.0)
 
 # A batch of 1 takes 10 ms, of 4 takes 20 ms: 100 or 200 requests a second and device; the SLO is 40 ms.
 PROFILES = {name: toy_profile(name, {("fast", 1): [[10_000, 13_000, 16_500, 20_000]]}) for name in ("a", "b")}
@@ -27,9 +35,14 @@ def scenario(*names, devices=8):
     return toy_scenario({"fast": DeviceClass(count=devices)}, [toy_model(name, 40_000) for name in names])
 
 
-def margin_of(model):
-    """The share of the SLO that the model's tightest pipeline leaves."""
-    return 1 - max(p.stages[0].inference_us for p in model.pipelines) / model.slo_us
+def even(rates_rps):
+    """One run of two seconds for each of two seeds: every request comes when its turn is, so nothing has to wait."""
+    return [[np.arange(0.0, 2.0, 1.0 / rate) for rate in rates_rps] for _ in range(2)]
+
+
+def poisson(rates_rps):
+    rng = np.random.default_rng(5)
+    return [[np.sort(rng.uniform(0.0, 20.0, rng.poisson(20.0 * rate))) for rate in rates_rps]]
 
 
 def judge(held_share):
@@ -44,33 +57,98 @@ def judge(held_share):
     return evaluate
 
 
-def test_margins_bar_what_they_should_and_tastes_prefer_slack():
-    candidates = Candidates(scenario("a"), PROFILES, 1)
-    batches = {
-        choice: candidates.plan((choice,), [1.0], LIMITS).plan.models[0].pipelines[0].stages[0].batch
-        for choice in (ModelChoice(0.0, 0.0, 1), ModelChoice(0.6, 0.0, 1), ModelChoice(0.0, 100.0, 1))
-    }
-    # Rates 100, 154, 182, 200 and slacks 0.75, 0.67, 0.59, 0.5: batch 2 has the largest product.
-    assert list(batches.values()) == [4, 2, 2]
-    with pytest.raises(InfeasibleError, match="meets its SLO"):
-        candidates.plan((ModelChoice(0.9, 0.0, 1),), [1.0], LIMITS)
+def search_of(asked, profiles, evaluate, *, paths=even, judges=(), stages=1):
+    weights = [model.weight for model in asked.models]
+    candidates = Candidates(asked, profiles, stages)
+    return DepthSearch(candidates, weights, evaluate, paths, 0.99, judges=judges)
 
 
 def test_the_fluid_bound_is_that_of_the_best_template():
-    assert Candidates(scenario("a"), PROFILES, 1).prices.bound == pytest.approx(8 * 200)
+    assert Candidates(scenario("a"), PROFILES, 1).bound == pytest.approx(8 * 200)
 
 
-def test_the_search_finds_the_margin_that_the_judge_asks_for():
-    """Only plans with at least 60% slack hold their rate (batch 2, 2 / 13 ms); the others hold a tenth."""
-    search = ChoiceSearch(
-        Candidates(scenario("a"), PROFILES, 1), [1.0], judge(lambda m: 1.0 if margin_of(m) >= 0.6 else 0.1)
+def test_even_traffic_is_planned_for_capacity_alone():
+    best = search_of(scenario("a"), PROFILES, judge(lambda m: 1.0)).run()
+    assert best.goodput_rps == pytest.approx(8 * 200)
+
+
+def needs_of(level, slope):
+    """The same need for every model, whatever the rates are."""
+    return lambda rates: [CapacityNeed(np.array(level), np.array(slope)) for _ in rates]
+
+
+def test_the_program_trades_capacity_for_backlog():
+    """Whoever may let little wait needs more: batches of 4 serve 200/s with 20 ms to spare, of 1 100/s with 30 ms.
+
+    Capacity alone: 8 x 200 of batch 4. If what may wait counts most, rate * slack decides: 100 x 30 ms, 154 x 27,
+    182 x 23.5 and 200 x 20.
+    """
+    candidates = Candidates(scenario("a"), PROFILES, 1)
+    first = np.array([1000.0])
+    lavish = candidates.program(1.0).draft(first, needs_of([1.0], [0.0]), np.ones(1), EFFORT)
+    assert lavish.templates.batch[lavish.workers.any(axis=1)].tolist() == [4]
+    careful = candidates.program(1.0).draft(first, needs_of([100.0, 0.5], [2.5, 0.0]), np.ones(1), EFFORT)
+    assert careful.templates.batch[careful.workers.any(axis=1)].tolist() == [3]
+
+
+@st.composite
+def tiny_fleets(draw: st.DrawFn):
+    """Up to five devices of two classes, one model, whole models or two stages, and up to three lines of need."""
+    row = st.lists(st.integers(1_000, 15_000), min_size=2, max_size=2).map(sorted)
+    tables = {(name, 1): [draw(row), draw(row)] for name in ("x", "y")}
+    count = {"x": draw(st.integers(1, 3)), "y": draw(st.integers(1, 2))}
+    lines = draw(st.lists(st.tuples(st.floats(0.8, 4.0), st.floats(0.0, 0.5)), min_size=1, max_size=3))
+    return tables, count, draw(st.integers(15_000, 80_000)), lines
+
+
+@settings(max_examples=40, deadline=None)
+@given(tiny_fleets())
+def test_no_workers_serve_more_than_those_that_the_program_finds(fleet):
+    """Against every choice of workers for every template."""
+    tables, count, slo_us, lines = fleet
+    profiles = {"a": toy_profile("a", tables)}
+    asked = toy_scenario({name: DeviceClass(count=n) for name, n in count.items()}, [toy_model("a", slo_us)])
+    try:
+        candidates = Candidates(asked, profiles, 2)
+    except InfeasibleError:
+        return
+    needs = needs_of([1.0, *(level for level, _ in lines)], [0.0, *(slope for _, slope in lines)])
+    program = candidates.program(1.0)
+    drafted = program.draft(np.array([100.0]), needs, np.ones(1), EFFORT)
+    if drafted is None:
+        return
+    estimate = float(drafted.estimate_rps[0])
+
+    def served(templates, slack_s, workers):
+        rates = rates_of(templates, workers)
+        return drafted.needs[0].served_rps(estimate, float(rates.sum()), float(rates @ slack_s))
+
+    own_slack = slo_us / 1e6 - drafted.templates.latency_us / 1e6
+    found = served(drafted.templates, own_slack, drafted.workers)
+    best = max(
+        served(program.templates, program.slack_s, workers)
+        for workers in every_choice(program.templates, program.fleet.count)
     )
-    best = search.run((ModelChoice(0.0, 0.0, 1), ModelChoice(0.6, 0.0, 1)), rounds=3)
-    assert best.goodput_rps == pytest.approx(8 * 2 / 0.013)
+    assert found >= best * (1 - 2e-3)
+
+
+def every_choice(templates, count):
+    """All worker counts of at most two templates that fit: more than two hardly fit on five devices."""
+    used = templates.device_class >= 0
+    for chosen in itertools.combinations(range(len(templates)), min(2, len(templates))):
+        places = [(t, s) for t in chosen for s in np.flatnonzero(used[t])]
+        most = [int(count[templates.device_class[t, s]]) for t, s in places]
+        for numbers in itertools.product(*(range(n + 1) for n in most)):
+            workers = np.zeros(templates.share.shape, np.int64)
+            for (t, s), number in zip(places, numbers, strict=True):
+                workers[t, s] = number
+            taken = np.bincount(templates.device_class[used], weights=workers[used], minlength=len(count))
+            if (taken <= count).all():
+                yield workers
 
 
 def test_judges_with_more_runs_overrule_the_search():
-    """The search believes that plans without slack hold all of their rate; more runs show that they hold half.
+    """The search believes that lent pools hold least; more runs show that they hold most.
 
     The last judge sees no plan that the one before put behind its best three.
     """
@@ -78,58 +156,39 @@ def test_judges_with_more_runs_overrule_the_search():
 
     def certain(plan, score):
         seen.append(plan)
-        return judge(lambda m: 1.0 if margin_of(m) >= 0.6 else 0.5)(plan)
+        return judge(lambda m: 1.2 if plan.lent_pools else 1.0)(plan)
 
-    candidates = Candidates(scenario("a"), PROFILES, 1)
-    grid = (ModelChoice(0.0, 0.0, 1), ModelChoice(0.55, 0.0, 1), ModelChoice(0.6, 0.0, 1))
-    believed = ChoiceSearch(candidates, [1.0], judge(lambda m: 1.0)).run(grid, rounds=1)
-    assert believed.goodput_rps == pytest.approx(8 * 200)
-    search = ChoiceSearch(candidates, [1.0], judge(lambda m: 1.0), judges=(certain, certain))
-    best = search.run(grid, rounds=1)
-    # Batch 2 leaves 67%: 8 x 154 requests/s, all held. Batch 4: 8 x 200, half held.
-    assert best.goodput_rps == pytest.approx(8 * 2 / 0.013)
+    def hasty(plan):
+        return judge(lambda m: 0.9 if plan.shared_pools else 1.0)(plan)
+
+    asked = scenario("a", "b")
+    assert not search_of(asked, PROFILES, hasty).run().plan.shared_pools
+    best = search_of(asked, PROFILES, hasty, judges=(certain, certain)).run()
+    assert best.plan.lent_pools
     assert len(seen) <= 6 + 3
-
-
-def test_a_round_without_a_plan_ends_no_search(monkeypatch):
-    """The solver's time may end before it has a plan, though the same choices had one alone."""
-    candidates = Candidates(scenario("a", "b"), PROFILES, 1)
-    search = ChoiceSearch(candidates, [1.0, 1.0], judge(lambda m: 1.0 if m.name == "a" else 0.5))
-    whole = candidates.plan
-    mixed = []
-
-    def plan(choice, weights, limits):
-        if weights != (1.0, 1.0):
-            mixed.append(weights)
-            raise InfeasibleError("out of time")
-        return whole(choice, weights, limits)
-
-    monkeypatch.setattr(type(candidates), "plan", lambda self, *arguments: plan(*arguments))
-    best = search.run((ModelChoice(0.0, 0.0, 1),), rounds=4)
-    assert mixed
-    assert best.goodput_rps == pytest.approx(400)
 
 
 def test_a_model_that_holds_less_of_its_rate_gets_more_devices():
     """a holds all, b half: with 9 devices of 200/s, 3 for a and 6 for b give 600 each."""
     evaluate = judge(lambda m: 1.0 if m.name == "a" else 0.5)
-    search = ChoiceSearch(Candidates(scenario("a", "b", devices=9), PROFILES, 1), [1.0, 1.0], evaluate)
-    best = search.run((ModelChoice(0.0, 0.0, 1),), rounds=6)
-    assert [m.pipelines[0].stages[0].workers for m in best.planned.plan.models] == [3, 6]
+    best = search_of(scenario("a", "b", devices=9), PROFILES, evaluate).run(6)
+    assert [sum(p.stages[0].workers for p in m.pipelines) for m in best.plan.models] == [3, 6]
     assert best.goodput_rps == pytest.approx(600)
 
 
-def test_looser_margins_are_tried_where_the_widest_holds_most():
-    seen = []
+def test_a_round_without_workers_ends_no_search(monkeypatch):
+    """The solver's time may end before it has workers, though it had some in the round before."""
+    search = search_of(scenario("a", "b"), PROFILES, judge(lambda m: 1.0))
+    program = type(search.candidates.program(1.0))
+    whole, drafts = program.draft, []
 
-    def evaluate(plan):
-        seen.append(margin_of(plan.models[0]))
-        return judge(lambda m: margin_of(m) ** 6)(plan)
+    def draft(self, *arguments):
+        drafts.append(arguments)
+        return whole(self, *arguments) if len(drafts) == 1 else None
 
-    search = ChoiceSearch(Candidates(scenario("a"), PROFILES, 1), [1.0], evaluate)
-    best = search.run((ModelChoice(0.0, 0.0, 1),), rounds=2)
-    assert best.planned.choice[0].margin == 0.7
-    assert max(seen) == pytest.approx(0.75)
+    monkeypatch.setattr(program, "draft", draft)
+    assert search.run().goodput_rps == pytest.approx(800)
+    assert len(drafts) > 2
 
 
 @pytest.mark.parametrize(
@@ -148,12 +207,10 @@ def test_pools_are_shared_where_the_judge_finds_that_to_hold_more(gain, memory_g
         seen.append(plan.shared_pools)
         return judge(lambda m: gain if plan.shared_pools else 1.0)(plan)
 
-    best = ChoiceSearch(Candidates(asked, profiles, 1), [1.0, 1.0], evaluate).run(
-        (ModelChoice(0.0, 0.0, 1),), rounds=1
-    )
-    assert best.planned.plan.shared_pools == shares
+    best = search_of(asked, profiles, evaluate).run()
+    assert best.plan.shared_pools == shares
     assert any(seen) == (memory_gb is None)
-    check_plan(best.planned.plan, profiles)
+    check_plan(best.plan, profiles)
 
 
 def test_pools_are_lent_if_that_holds_more_than_sharing():
@@ -163,11 +220,9 @@ def test_pools_are_lent_if_that_holds_more_than_sharing():
     def evaluate(plan):
         return judge(lambda m: 1.2 if plan.lent_pools else 1.1 if plan.shared_pools else 1.0)(plan)
 
-    best = ChoiceSearch(Candidates(asked, profiles, 1), [1.0, 1.0], evaluate).run(
-        (ModelChoice(0.0, 0.0, 1),), rounds=1
-    )
-    assert best.planned.plan.lent_pools
-    check_plan(best.planned.plan, profiles)
+    best = search_of(asked, profiles, evaluate).run()
+    assert best.plan.lent_pools
+    check_plan(best.plan, profiles)
 
 
 def test_a_model_alone_has_nothing_to_share():
@@ -177,16 +232,37 @@ def test_a_model_alone_has_nothing_to_share():
         seen.append(plan.shared_pools)
         return judge(lambda m: 1.0)(plan)
 
-    ChoiceSearch(Candidates(scenario("a"), PROFILES, 1), [1.0], evaluate).run(
-        (ModelChoice(0.0, 0.0, 1),), rounds=0
-    )
+    search_of(scenario("a"), PROFILES, evaluate).run()
+    assert seen
     assert not any(seen)
 
 
 def test_a_judge_that_holds_nothing_is_no_answer():
-    search = ChoiceSearch(Candidates(scenario("a"), PROFILES, 1), [1.0], judge(lambda m: 0.0))
     with pytest.raises(InfeasibleError, match="no plan holds"):
-        search.run((ModelChoice(0.0, 0.0, 1),), rounds=1)
+        search_of(scenario("a"), PROFILES, judge(lambda m: 0.0)).run()
+
+
+def test_a_device_may_move_more_than_its_equal_part():
+    """One host of two slow devices, of which one serves the other model and moves nothing."""
+    # A transfer keeps an interface busy for 8 ms: 62/s on an equal part of it. Alone a fast device serves 83/s.
+    profiles = {
+        "a": toy_profile(
+            "a",
+            {("slow", 1): [[10_000], [500_000]], ("fast", 1): [[6_000], [6_000]]},
+            boundary_bytes=[0, 10_000_000, 0],
+        ),
+        "b": toy_profile("b", {("slow", 1): [[5_000], [5_000]], ("fast", 1): [[500_000], [500_000]]}),
+    }
+    fleet = {"slow": DeviceClass(count=2, per_host=2), "fast": DeviceClass(count=1)}
+    asked = toy_scenario(fleet, [toy_model(name, 200_000) for name in "ab"])
+    search = search_of(asked, profiles, judge(lambda m: 1.0), stages=2)
+    best = search.run(1)
+    check_plan(best.plan, profiles)
+    equal = PoolPlanner(SearchLimits()).plan(asked, profiles).solution
+    assert equal.objective == pytest.approx(1e6 / 12_000)
+    # 0.8 of the interface moves 100/s.
+    assert best.plan.objective == pytest.approx(100.0)
+    assert best.plan.objective <= search.candidates.bound * (1 + 1e-6)
 
 
 def test_stated_rates_are_those_that_fresh_seeds_confirm():
@@ -199,6 +275,7 @@ def test_stated_rates_are_those_that_fresh_seeds_confirm():
         scenario("a", "b"),
         PROFILES,
         evaluate=judge(lambda m: 1.0),
+        paths=even,
         confirm=confirm,
         verification=HOW,
         rounds=1,
@@ -218,36 +295,64 @@ def test_stated_rates_are_those_that_fresh_seeds_confirm():
 
 
 def test_rates_that_no_seed_confirms_are_not_stated():
-    plan = Candidates(scenario("a"), PROFILES, 1).plan((ModelChoice(0.0, 0.0, 1),), [1.0], LIMITS).plan
+    candidates = Candidates(scenario("a"), PROFILES, 1)
+    needs = own_needs(even, candidates.slo_s, 0.99)
+    plan = candidates.plan(candidates.program(1.0).draft(np.array([100.0]), needs, np.ones(1), EFFORT))
     with pytest.raises(InfeasibleError, match="fresh seeds do not confirm"):
         verified(plan, [100.0], lambda plan, rates: [0.5], HOW)
     assert math.isclose(plan.models[0].offered_rps, plan.models[0].rate_rps)
 
 
+def demanding(rates, devices=20):
+    fleet = {"fast": DeviceClass(count=devices, hourly_cost=3.0)}
+    asked = toy_scenario(
+        fleet, [toy_model(name, 40_000).demanding(rate) for name, rate in zip("ab", rates, strict=False)]
+    )
+    return asked.with_planner(objective="cost")
+
+
 def test_demands_are_held_at_the_least_cost():
     """Half of each rate is held: 400/s and 200/s take 800 and 400, so 4 and 2 devices of 200/s at 3.00 an hour."""
-    fleet = {"fast": DeviceClass(count=20, hourly_cost=3.0)}
-    asked = toy_scenario(
-        fleet, [toy_model(name, 40_000).demanding(rate) for name, rate in (("a", 399.0), ("b", 199.0))]
-    )
-    asked = asked.model_copy(update={"planner": asked.planner.model_copy(update={"objective": "cost"})})
+    asked = demanding((399.0, 199.0))
     judged = judge(lambda m: 0.5)
 
     def confirm(plan, rates):
         held = [model.held_rps for model in judged(plan).models]
         return [0.995 if rate <= most else 0.5 for rate, most in zip(rates, held, strict=True)]
 
-    plan = plan_to_hold(asked, PROFILES, evaluate=judged, confirm=confirm, verification=HOW)
+    plan = plan_to_hold(asked, PROFILES, evaluate=judged, paths=even, confirm=confirm, verification=HOW)
     assert [sum(p.stages[0].workers for p in m.pipelines) for m in plan.models] == [4, 2]
     assert plan.objective == pytest.approx(18.0)
     assert [m.offered_rps for m in plan.models] == [399.0, 199.0]
     check_plan(plan, PROFILES)
-    few = asked.model_copy(
-        update={
-            "cluster": asked.cluster.model_copy(
-                update={"device_classes": {"fast": DeviceClass(count=5, hourly_cost=3.0)}}
-            )
-        }
-    )
     with pytest.raises(InfeasibleError, match="cannot meet the demand"):
-        plan_to_hold(few, PROFILES, evaluate=judged, confirm=confirm, verification=HOW)
+        plan_to_hold(
+            demanding((1399.0, 199.0), devices=5),
+            PROFILES,
+            evaluate=judged,
+            paths=even,
+            confirm=confirm,
+            verification=HOW,
+        )
+    with pytest.raises(InfeasibleError, match="no plan holds the demands"):
+        plan_to_hold(
+            demanding((399.0, 199.0), devices=5),
+            PROFILES,
+            evaluate=judged,
+            paths=even,
+            confirm=confirm,
+            verification=HOW,
+        )
+
+
+def test_a_demand_that_fresh_seeds_do_not_confirm_gets_more():
+    """The search finds that 2 devices hold 399/s; fresh seeds confirm a demand only on 3."""
+    asked = demanding((399.0,))
+
+    def confirm(plan, rates):
+        return [0.995 if plan.objective >= 9.0 else 0.985 for _ in rates]
+
+    plan = plan_to_hold(
+        asked, PROFILES, evaluate=judge(lambda m: 1.0), paths=even, confirm=confirm, verification=HOW
+    )
+    assert plan.objective == pytest.approx(9.0)

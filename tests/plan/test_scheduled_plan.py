@@ -1,5 +1,6 @@
 """Plans whose devices are shared by turns: what they say, what the checker refuses, and who chooses them."""
 
+import numpy as np
 import pytest
 
 from one_l4 import one_l4
@@ -170,6 +171,7 @@ def test_the_closed_loop_measures_it_only_if_allowed_and_states_verified_rates(a
         scenario,
         profiles,
         evaluate=lambda candidate: score(75.0, 5.0) if candidate.scheduled else score(24.0, 1.6),
+        paths=lambda rates: [[np.arange(0.0, 10.0, 1.0 / rate) for rate in rates]],
         confirm=lambda candidate, rates: [0.995, 0.992],
         verification=Verification(
             target=0.99, policy="reservation", arrivals="poisson", seconds=1.0, seeds=[1]

@@ -17,7 +17,8 @@ from penstock.plan.documents.checker import check_plan
 from penstock.plan.documents.plan import has_split_stages
 from penstock.plan.exact.worker_program import solve
 from penstock.plan.highs import Effort
-from penstock.plan.hold.choices import Candidates, ModelChoice
+from penstock.plan.hold.candidates import Candidates
+from penstock.plan.hold.capacity_need import CapacityNeed
 from penstock.plan.interfaces import SearchLimits
 from penstock.plan.planners import pool_planner
 from penstock.plan.planners.by_name import PLANNERS
@@ -141,7 +142,7 @@ def test_the_best_of_all_plans_and_a_bound_on_them(monkeypatch, instance, priced
 
 @settings(max_examples=15, deadline=None)
 @given(instances(), st.integers(1, 2))
-def test_every_planner_and_choice_makes_plans_that_pass(instance, models: int):
+def test_every_planner_and_draft_makes_plans_that_pass(instance, models: int):
     tables, count, slo_us, pieces, boundary = instance
     scenario, profiles = toy(tables, count, slo_us=slo_us, pieces=pieces, boundary=boundary, models=models)
     for planner in PLANNERS.values():
@@ -151,13 +152,17 @@ def test_every_planner_and_choice_makes_plans_that_pass(instance, models: int):
             continue
     try:
         candidates = Candidates(scenario, profiles, 3)
-        planned = candidates.plan(
-            (ModelChoice(0.05, 0.3, 3, split=True),) * models, (1.0,) * models, SearchLimits()
-        )
     except InfeasibleError:
         return
-    check_plan(planned.plan, profiles)
-    assert planned.plan.objective <= candidates.prices.bound * (1 + 1e-6)
+    needs = [CapacityNeed(np.array([1.2, 1.0]), np.array([0.02, 0.0]))] * models
+    drafted = candidates.program(0.8).draft(
+        np.full(models, candidates.bound), lambda rates: needs, np.ones(models), Effort(1e-3, 5.0)
+    )
+    if drafted is None:
+        return
+    plan = candidates.plan(drafted)
+    check_plan(plan, profiles)
+    assert plan.objective <= candidates.bound * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("devices", [3, 4, 9])

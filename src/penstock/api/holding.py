@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from penstock.api.trials import any_rate, check_share
 from penstock.plan.documents.plan import Plan, Verification
 from penstock.plan.documents.scenario import Scenario
-from penstock.plan.hold.choice_search import Measured
 from penstock.plan.hold.closed_loop import expected_rates, plan_to_hold, with_intervals
+from penstock.plan.hold.depth_search import Measured
 from penstock.plan.interfaces import Score
 from penstock.profile.table import Profile
 from penstock.progress import task
@@ -38,7 +38,7 @@ def plan_held(scenario: Scenario, profiles: Mapping[str, Profile], asked: Holdin
     trial = Trial(process, asked.policy, FIRST_SECONDS, (0,), True)
     how = judging(trial, expected_rates(scenario, profiles))
     tried, best_rps = 0, 0.0
-    with task("trying margins by simulation") as step:
+    with task("trying plans by simulation") as step:
 
         def watch(measured: Measured) -> None:
             nonlocal tried, best_rps
@@ -54,6 +54,7 @@ def plan_held(scenario: Scenario, profiles: Mapping[str, Profile], asked: Holdin
             scenario,
             profiles,
             evaluate=measured_by(how.search, 0.01),
+            paths=how.search.paths,
             judges=(measured_by(how.middle, 0.006), measured_by(how.last, 0.004)),
             confirm=lambda plan, rates: attainments(plan, profiles, how.fresh, rates).tolist(),
             verification=Verification(

@@ -35,7 +35,8 @@ class PlanningQuestion:
 
     ``profiles`` by model name. ``stages``: the most stages of a pipeline, None for the scenario's ``max_stages``.
     ``max_share``: the most workers on one device, None for the limits of the device classes. ``most_pieces``: into how
-    many pieces a stage may split a batch, None for the scenario's ``split_stages``.
+    many pieces a stage may split a batch, None for the scenario's ``split_stages``. ``equal_parts``: whether each
+    device has an equal part of its host's interface; without it, interfaces limit no template's rate.
     """
 
     scenario: Scenario
@@ -44,6 +45,7 @@ class PlanningQuestion:
     stages: int | None = None
     max_share: int | None = None
     most_pieces: int | None = None
+    equal_parts: bool = True
 
     def about(self, scenario: Scenario) -> PlanningQuestion:
         """The same question about another scenario."""
@@ -114,6 +116,7 @@ class PlanningQuestion:
             max_stages=self.max_stages,
             max_share=self.max_share,
             most_pieces=self.pieces,
+            equal_parts=self.equal_parts,
             model=m,
         )
         if not promised:

@@ -205,7 +205,7 @@ def _margin_binds(reason: WhyNot) -> str:
     return (
         f"the margin of {reason.model} binds: with at most {share:.1%} of the SLO as margin, {reason.device_class} "
         f"could serve it without scarce devices. Try slo_margin: {share:g} in the scenario, or "
-        f"'penstock plan --hold 0.99', which chooses the margin by simulation"
+        f"'penstock plan --hold 0.99', which needs no margin"
     )
 
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from penstock.arrays import F64, I64
 from penstock.clock import solving_seconds
+from penstock.plan.exact.counted_rates import CountedRates
 from penstock.plan.exact.infeasibility import solve_demands
 from penstock.plan.exact.packing import packs_by_sum, patterns
 from penstock.plan.highs import Effort, Rows
@@ -122,15 +123,22 @@ def bound_at(device_price: F64, fleet: Fleet, cheapest: F64) -> Prices:
     return Prices(worth / spent, device_price / spent, cheapest / spent)
 
 
-def solve(templates: Templates, fleet: Fleet, effort: Effort, *, start: I64 | None = None) -> Answer:
+def solve(
+    templates: Templates,
+    fleet: Fleet,
+    effort: Effort,
+    *,
+    start: I64 | None = None,
+    counted: CountedRates | None = None,
+) -> Answer:
     """The integer program over ``templates``.
 
-    ``start`` (templates, stages) is a plan to improve on. If the answer has no workers, no plan was found. If its
-    bound is minus infinity too, it is proven that there is none.
+    ``start`` (templates, stages) is a plan to improve on. ``counted``: what counts of each rate, if not all of it. If
+    the answer has no workers, no plan was found. If its bound is minus infinity too, it is proven that there is none.
     """
     began = solving_seconds()
     units = units_of(templates, fleet)
-    rows, demands, worker_column = _integer_program(templates, fleet, units)
+    rows, demands, worker_column = _integer_program(templates, fleet, units, counted)
     used = worker_column >= 0
     guess = None if start is None else (worker_column[used], start[used])
     solved = solve_demands(rows, demands, effort, guess)
@@ -239,17 +247,36 @@ def _hold_patterns(
         rows.row([*held, *on_share.items()], upper=0.0)
 
 
-def _integer_program(templates: Templates, fleet: Fleet, units: Units) -> tuple[Rows, range, I64]:
+def meet_counted_demand(
+    rows: Rows,
+    fleet: Fleet,
+    templates: Templates,
+    units: Units,
+    rate: Sequence[int],
+    counted: CountedRates | None,
+) -> range:
+    """:func:`meet_demand` over the columns ``rate`` of all templates, with what is ``counted`` of them."""
+    if counted is None:
+        return meet_demand(
+            rows, fleet, [np.flatnonzero(templates.model == m) for m in range(len(fleet.weight))]
+        )
+    served = counted.served(templates.model)
+    demands = meet_demand(rows, fleet, [own for own, _ in served], [part for _, part in served])
+    counted.hold_interfaces(rows, rate, units.rate_rps[templates.model])
+    return demands
+
+
+def _integer_program(
+    templates: Templates, fleet: Fleet, units: Units, counted: CountedRates | None
+) -> tuple[Rows, range, I64]:
     """The program's rows, those of the demands, and the column of every worker count (-1 if there is no such stage)."""
     rows = Rows()
     rate = [rows.column() for _ in range(len(templates))]
-    demands = meet_demand(
-        rows, fleet, [np.flatnonzero(templates.model == m) for m in range(len(fleet.weight))]
-    )
+    demands = meet_counted_demand(rows, fleet, templates, units, rate, counted)
     worker_column = np.full(templates.share.shape, -1, dtype=np.int64)
     uses: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
     is_used: dict[int, int] = {}
-    needed = most_needed(fleet)
+    needed = most_needed(fleet) / (counted.least_part if counted else 1.0)
     for t, s in np.argwhere(templates.device_class >= 0).tolist():
         share = int(templates.share[t, s])
         most = float(fleet.count[templates.device_class[t, s]] * share)

@@ -7,15 +7,15 @@ plan states only the rates that it held on fresh seeds, with all models at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from penstock.clock import solving_seconds
 from penstock.errors import InfeasibleError
 from penstock.plan.documents.plan import Plan, Verification, Verified
 from penstock.plan.documents.scenario import Scenario
-from penstock.plan.hold.choice_search import CLOSE, GRID, ROUNDS, ChoiceSearch, Measured
-from penstock.plan.hold.choices import Candidates
-from penstock.plan.hold.demand_search import search_demands
+from penstock.plan.goodput_bound.paths import Paths
+from penstock.plan.hold.candidates import Candidates
+from penstock.plan.hold.demand_search import DemandSearch
+from penstock.plan.hold.depth_search import ROUNDS, DepthSearch, Measured
 from penstock.plan.interfaces import Attainments, Evaluate, Judge, Score
 from penstock.plan.scheduled.choose import Chosen, choose_share
 from penstock.profile.table import Profile
@@ -25,12 +25,16 @@ BACK_OFF = 0.005
 
 MOST_BACK_OFFS = 60
 
+MOST_STAGES = 3
+"""At least so many stages are planned, even if the scenario allows fewer."""
+
 
 def plan_to_hold(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     *,
     evaluate: Evaluate,
+    paths: Paths,
     confirm: Attainments,
     verification: Verification,
     rounds: int = ROUNDS,
@@ -41,16 +45,19 @@ def plan_to_hold(
 
     With the objective ``cost``: the cheapest plan found that holds the target at every demand.
 
-    ``evaluate`` measures plans during the search, ``judges`` measure the best again on more runs. ``confirm``
-    measures attainments on fresh seeds, as ``verification`` says. Margins and estimates that ``scenario`` states are
-    not used, because the search chooses them. The plan's ``bound`` is the fluid one, without margin. Raises
+    ``evaluate`` measures plans during the search, on the arrivals ``paths``; ``judges`` measure the best again on more
+    runs. ``confirm`` measures attainments on fresh seeds, as ``verification`` says. Margins that ``scenario`` states
+    are not used: the search itself says how much must be able to wait. The plan's ``bound`` is the fluid one, without
+    margin. Raises
     :class:`InfeasibleError` if a model has no pipeline within its SLO, or if no plan holds the target.
     """
     began = solving_seconds()
     if scenario.planner.pays_for_devices:
-        plan = _plan_demands(scenario, profiles, evaluate, confirm, verification)
+        plan = _plan_demands(scenario, profiles, evaluate, paths, confirm, verification)
     else:
-        plan = _plan_throughput(scenario, profiles, evaluate, confirm, verification, rounds, watch, judges)
+        plan = _plan_throughput(
+            scenario, profiles, evaluate, paths, confirm, verification, rounds, watch, judges
+        )
     return plan.edited(stats={**plan.stats, "solve_seconds": solving_seconds() - began})
 
 
@@ -58,6 +65,7 @@ def _plan_throughput(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     evaluate: Evaluate,
+    paths: Paths,
     confirm: Attainments,
     verification: Verification,
     rounds: int,
@@ -68,12 +76,19 @@ def _plan_throughput(
 
     def others() -> tuple[Plan, Score]:
         best = search_to_hold(
-            scenario, profiles, evaluate=evaluate, rounds=rounds, watch=watch, judges=judges
+            scenario,
+            profiles,
+            evaluate=evaluate,
+            paths=paths,
+            target=verification.target,
+            rounds=rounds,
+            watch=watch,
+            judges=judges,
         )
-        return best.planned.plan, best.score
+        return best.plan, best.score
 
     if scenario.planner.scheduled:
-        bound = abs(_candidates(scenario, profiles).prices.bound)
+        bound = _candidates(scenario, profiles).bound
         chosen = choose_share(scenario, profiles, others, evaluate, bound=bound, target=verification.target)
     else:
         chosen = Chosen(*others(), {})
@@ -90,38 +105,36 @@ def search_to_hold(
     profiles: Mapping[str, Profile],
     *,
     evaluate: Evaluate,
+    paths: Paths,
+    target: float,
     rounds: int = ROUNDS,
     watch: Callable[[Measured], None] = lambda measured: None,
     judges: Sequence[Judge] = (),
 ) -> Measured:
     """The plan that holds most by ``evaluate``. It is not verified: see :func:`plan_to_hold`."""
     weights = [model.weight for model in scenario.models]
-    search = ChoiceSearch(_candidates(scenario, profiles), weights, evaluate, watch, judges)
-    return search.run(GRID, rounds)
+    search = DepthSearch(_candidates(scenario, profiles), weights, evaluate, paths, target, watch, judges)
+    return search.run(rounds)
 
 
 def _plan_demands(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     evaluate: Evaluate,
+    paths: Paths,
     confirm: Attainments,
     verification: Verification,
 ) -> Plan:
     """The cheapest plan found that holds every demand on fresh seeds too. A model that does not hold it gets more."""
     candidates = _candidates(scenario, profiles)
     demands = [model.weight for model in scenario.models]
-    split = tuple(replace(one, split=True) for one in GRID if one.stages > 1) if candidates.splits else ()
-    met = search_demands(candidates, demands, evaluate, GRID + split)
-    plan, asked = met.plan, list(met.asked_rps)
+    search = DemandSearch(candidates, demands, evaluate, paths, verification.target)
+    plan = search.run()
     for _ in range(MOST_BACK_OFFS):
         attained = confirm(plan, demands)
         if min(attained) >= verification.target:
             return _stated(plan, demands, attained, verification)
-        asked = [
-            rate if share >= verification.target else rate / (1 - BACK_OFF)
-            for rate, share in zip(asked, attained, strict=True)
-        ]
-        plan = candidates.plan(met.planned.choice, asked, CLOSE).plan
+        plan = search.with_more([share < verification.target for share in attained], BACK_OFF)
     raise InfeasibleError(
         f"fresh seeds do not confirm {verification.target:.1%} of the demands, even with "
         f"{(1 - BACK_OFF) ** -MOST_BACK_OFFS:.2f} times the capacity. Search with more seeds or seconds."
@@ -129,7 +142,7 @@ def _plan_demands(
 
 
 def _candidates(scenario: Scenario, profiles: Mapping[str, Profile]) -> Candidates:
-    return Candidates(scenario, profiles, max(scenario.planner.max_stages, *(one.stages for one in GRID)))
+    return Candidates(scenario, profiles, max(scenario.planner.max_stages, MOST_STAGES))
 
 
 def verified(
@@ -156,7 +169,7 @@ def verified(
 def expected_rates(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[float]:
     """About the rates at which plans will be measured: the demands, or what the fleet serves if nothing queues."""
     candidates = _candidates(scenario, profiles)
-    factor = 1.0 if candidates.meets_demand else candidates.prices.bound
+    factor = 1.0 if candidates.meets_demand else candidates.bound
     return [factor * model.weight for model in scenario.models]
 
 

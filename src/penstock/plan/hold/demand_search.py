@@ -1,107 +1,100 @@
 """The cheapest plan that holds given demands. A judge measures the plans.
 
-For each choice of the grid, the search changes the rates that the program counts. It raises a model's rate if the
-judge finds that the model holds less than its demand, and lowers it if the model holds more, until every demand is
-met. The cheapest plan that met them counts. Then the cheapest choice of each model is combined, because models affect
-each other only through the fleet.
+The demands are the rates at which the needs are taken (:mod:`penstock.plan.hold.depth_program`), so a plan is drafted,
+measured, and drafted again with what each model was seen to hold of the expected rate. The cheapest plan that holds
+every demand counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import final
 
+import numpy as np
+
+from penstock.arrays import F64
 from penstock.errors import InfeasibleError
 from penstock.plan.documents.plan import Plan
-from penstock.plan.hold.choice_search import GRID, QUICK
-from penstock.plan.hold.choices import Candidates, Choice, ModelChoice, Planned
-from penstock.plan.hold.growth import growth
+from penstock.plan.goodput_bound.paths import Paths
+from penstock.plan.highs import Effort
+from penstock.plan.hold.candidates import PLANNED_PARTS, Candidates
+from penstock.plan.hold.capacity_need import own_needs
+from penstock.plan.hold.depth_program import DepthProgram, Drafted, Needs
 from penstock.plan.interfaces import Evaluate
 
-FITS = 4
-"""Plans for one choice. The rates do not change much after two or three."""
+FITS = 8
+"""Plans that are tried. What is learned does not change much after three or four."""
 
 LEAST_PART = 0.05
 """If a model holds less than this part of its demand, nothing further is extrapolated from it."""
 
+LEARNED = 0.7
+"""The power of held / expected that is learned from one plan that holds the demand."""
 
-@dataclass(frozen=True)
-class Met:
-    """A plan that holds every demand, and the rates that the program counted for it."""
+LEAST_STEP = 0.005
+"""If a model lacks a little, it is planned with more by at least this part."""
 
-    planned: Planned
-    asked_rps: tuple[float, ...]
-
-    @property
-    def plan(self) -> Plan:
-        """The plan. Its objective is its cost per hour."""
-        return self.planned.plan
+EFFORT = Effort(gap=3e-4, time_limit_s=2.0)
 
 
-def search_demands(
-    candidates: Candidates,
-    demands_rps: Sequence[float],
-    evaluate: Evaluate,
-    grid: Sequence[ModelChoice] = GRID,
-) -> Met:
-    """The cheapest plan found that holds ``demands_rps`` by ``evaluate``. :class:`InfeasibleError` if none does."""
-    met: list[Met] = []
-    failure: InfeasibleError | None = None
-    for one in grid:
-        try:
-            found = _fit(candidates, (one,) * len(demands_rps), demands_rps, demands_rps, evaluate)
-        except InfeasibleError as error:
-            failure = failure or error
-            continue
-        met += [found] if found else []
-    if not met:
-        raise failure or InfeasibleError(
-            "no plan holds the demands: their queues miss the SLOs on every fleet tried. Raise the SLOs, add "
-            "devices, or ask for a lower attainment."
-        )
-    choice, asked = _cheapest_each(candidates, met)
-    together = _fit(candidates, choice, asked, demands_rps, evaluate) if len(demands_rps) > 1 else None
-    return min([*met, *([together] if together else [])], key=lambda one: one.plan.objective)
+@final
+@dataclass
+class DemandSearch:
+    """The state of one search. ``trust`` (models,): which part of the expected rate each model is planned to hold."""
 
+    candidates: Candidates
+    demands_rps: Sequence[float]
+    evaluate: Evaluate
+    paths: Paths
+    target: float
+    trust: F64 = field(init=False)
+    needs: Needs = field(init=False)
+    program: DepthProgram = field(init=False)
 
-def _fit(
-    candidates: Candidates,
-    choice: Choice,
-    asked_rps: Sequence[float],
-    demands_rps: Sequence[float],
-    evaluate: Evaluate,
-) -> Met | None:
-    """The cheapest plan for ``choice`` that holds the demands, starting from ``asked_rps``. None if none does."""
-    best: Met | None = None
-    asked = tuple(asked_rps)
-    for _ in range(FITS):
-        try:
-            planned = candidates.plan(choice, asked, QUICK)
-        except InfeasibleError:
-            if best is None:
-                raise
-            return best
-        held = [model.held_rps for model in evaluate(planned.plan).models]
-        holds = all(rate >= demand for rate, demand in zip(held, demands_rps, strict=True))
-        if holds and (best is None or planned.plan.objective < best.plan.objective):
-            best = Met(planned, asked)
-        factors = [
-            growth(max(demand / rate, LEAST_PART) if rate > LEAST_PART * demand else 1 / LEAST_PART)
-            for rate, demand in zip(held, demands_rps, strict=True)
-        ]
-        asked = tuple(
-            (counted if factor > 1 else min(counted, own)) * factor
-            for counted, own, factor in zip(planned.weighted_rps, asked, factors, strict=True)
-        )
-    return best
+    def __post_init__(self) -> None:
+        self.trust = np.ones(len(self.demands_rps))
+        self.program = self.candidates.program(PLANNED_PARTS[0])
+        self.needs = own_needs(self.paths, self.candidates.slo_s, self.target)
 
+    def run(self) -> Plan:
+        """The cheapest plan found that holds the demands. :class:`InfeasibleError` if none does."""
+        asked = np.array(self.demands_rps)
+        best: tuple[Plan, F64] | None = None
+        for number in range(FITS):
+            drafted = self._drafted()
+            if drafted is None and number == 0:
+                raise self.candidates.no_plan()
+            if drafted is None:
+                break
+            plan = self.candidates.plan(drafted)
+            held = np.array([model.held_rps for model in self.evaluate(plan).models])
+            if (held >= asked).all() and (best is None or plan.objective < best[0].objective):
+                best = plan, self.trust
+            seen = np.maximum(held, LEAST_PART * asked) / self.candidates.expected_rps(plan, drafted)
+            learned = np.where(
+                held < asked,
+                np.minimum(seen, (1.0 - LEAST_STEP) * self.trust),
+                self.trust ** (1.0 - LEARNED) * seen**LEARNED,
+            )
+            if np.allclose(learned, self.trust, rtol=LEAST_STEP / 2):
+                break
+            self.trust = learned
+        if best is None:
+            raise InfeasibleError(
+                "no plan holds the demands: their queues miss the SLOs on every fleet tried. Raise the SLOs, add "
+                "devices, or ask for a lower attainment."
+            )
+        self.trust = best[1]
+        return best[0]
 
-def _cheapest_each(candidates: Candidates, met: Sequence[Met]) -> tuple[Choice, tuple[float, ...]]:
-    """Each model's choice, and its counted rate, from the plan in which its devices cost least."""
-    costs = [candidates.devices_held(one.plan) @ candidates.hourly_cost for one in met]
-    models = range(len(met[0].asked_rps))
-    cheapest = [min(range(len(met)), key=lambda k, m=m: float(costs[k][m])) for m in models]  # type: ignore[misc]
-    return (
-        tuple(met[k].planned.choice[m] for m, k in enumerate(cheapest)),
-        tuple(met[k].asked_rps[m] for m, k in enumerate(cheapest)),
-    )
+    def with_more(self, lacks: Sequence[bool], part: float) -> Plan:
+        """The cheapest plan in which the models that ``lacks`` names are trusted with less by ``part``."""
+        self.trust = np.where(lacks, (1.0 - part) * self.trust, self.trust)
+        drafted = self._drafted()
+        if drafted is None:
+            raise self.candidates.no_plan()
+        return self.candidates.plan(drafted)
+
+    def _drafted(self) -> Drafted | None:
+        return self.program.draft(np.array(self.demands_rps), self.needs, self.trust, EFFORT)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from penstock.arrays import I64
+from penstock.arrays import F64, I64
 from penstock.plan.documents.plan import (
     ModelPlan,
     PipelinePlan,
@@ -32,15 +32,23 @@ def model_plans(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
     budgets: Sequence[ModelBudget],
+    *,
+    rates: F64 | None = None,
 ) -> list[ModelPlan]:
-    """The pipelines of every model, largest first."""
-    rates = rates_of(templates, workers)
+    """The pipelines of every model, largest first.
+
+    ``rates`` (templates,): what each serves, if that is less than its slowest stage.
+    """
+    if rates is None:
+        rates = rates_of(templates, workers)
     plans = []
     for m, (model, budget) in enumerate(zip(scenario.models, budgets, strict=True)):
         rows = [
             t for t in np.argsort(-rates, kind="stable").tolist() if templates.model[t] == m and rates[t] > 0
         ]
-        pipelines = [_pipeline(templates, t, workers[t], scenario, profiles[model.name]) for t in rows]
+        pipelines = [
+            _pipeline(templates, t, workers[t], float(rates[t]), scenario, profiles[model.name]) for t in rows
+        ]
         plans.append(
             ModelPlan(
                 name=model.name,
@@ -103,7 +111,7 @@ def price_of_devices(placement: Sequence[WorkerPlacement], scenario: Scenario) -
 
 
 def _pipeline(
-    templates: Templates, t: int, workers: I64, scenario: Scenario, profile: Profile
+    templates: Templates, t: int, workers: I64, rate_rps: float, scenario: Scenario, profile: Profile
 ) -> PipelinePlan:
     names = list(scenario.cluster.device_classes)
     batch, depth = int(templates.batch[t]), int(templates.stages[t])
@@ -131,4 +139,4 @@ def _pipeline(
                 rate_rps=float(workers[s] * templates.worker_rps[t, s]),
             )
         )
-    return PipelinePlan(rate_rps=min(stage.rate_rps for stage in stages), stages=stages)
+    return PipelinePlan(rate_rps=rate_rps, stages=stages)

@@ -3,7 +3,7 @@
 Workers and places come first (:mod:`penstock.plan.placement.balanced_hosts`). Then a linear program over the pipelines'
 rates says what the plan serves, with one row for each uplink and downlink that full rates would overload:
 
-    rate of a pipeline <= rate of its slowest stage
+    rate of a pipeline <= what it is to serve
     sum over pipelines of rate * (part of the workers on the host) * (transfer time of a sample) <= 1
 
 The work of a stage is spread evenly over its workers. The program first maximises the least rate / weight of the
@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 from penstock.arrays import F64
-from penstock.plan.documents.plan import ModelPlan, PipelinePlan, WorkerPlacement
+from penstock.plan.documents.plan import ModelPlan, WorkerPlacement
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.highs import Rows, run, values
 from penstock.plan.placement.balanced_hosts import Moves, balanced_homes
@@ -36,9 +36,10 @@ def placed_within_interfaces(
 ) -> tuple[list[ModelPlan], list[WorkerPlacement]]:
     """``models`` at the rates that their hosts' interfaces carry, and a place for every worker.
 
-    The ``rate_rps`` of a stage of ``models`` is that of its workers' inference alone. If no interface is overloaded,
-    every pipeline has exactly the rate of its slowest stage. A pipeline for which the interfaces have nothing left is
-    left out, and its workers too. Raises :class:`penstock.errors.InfeasibleError` if a class has too few devices.
+    The ``rate_rps`` of a stage of ``models`` is that of its workers' inference alone, and a pipeline's is the most that
+    it is to serve. If no interface is overloaded, it keeps exactly this rate. A pipeline for which the interfaces have
+    nothing left is left out, and its workers too. Raises :class:`penstock.errors.InfeasibleError` if a class has too
+    few devices.
     """
     moved = _moved_by_a_worker(models, scenario, profiles)
     share_devices = scenario.planner.share_devices
@@ -49,19 +50,15 @@ def placed_within_interfaces(
     return _at_rates(models, placement, rates)
 
 
-def _slowest_rps(pipeline: PipelinePlan) -> float:
-    return min(stage.rate_rps for stage in pipeline.stages)
-
-
 def _moved_by_a_worker(
     models: Sequence[ModelPlan], scenario: Scenario, profiles: Mapping[str, Profile]
 ) -> dict[StageKey, Moves]:
-    """What one worker of each stage receives and sends, if its pipeline serves the rate of its slowest stage."""
+    """What one worker of each stage receives and sends, at the rate of its pipeline."""
     moved: dict[StageKey, Moves] = {}
     for m, model in enumerate(models):
         boundary_bytes = profiles[model.name].boundary_bytes
         for p, pipeline in enumerate(model.pipelines):
-            stages, slowest_rps = pipeline.stages, _slowest_rps(pipeline)
+            stages, most_rps = pipeline.stages, pipeline.rate_rps
             between_us = [
                 transfer_us(
                     boundary_bytes[receiver.blocks[0]],
@@ -71,7 +68,7 @@ def _moved_by_a_worker(
             ]
             sample_us = [0.0, *between_us, 0.0]
             for s, stage in enumerate(stages):
-                each = slowest_rps / stage.workers / US_PER_S
+                each = most_rps / stage.workers / US_PER_S
                 moved[m, p, s] = each * sample_us[s], each * sample_us[s + 1]
     return moved
 
@@ -79,7 +76,7 @@ def _moved_by_a_worker(
 def _overloads(
     models: Sequence[ModelPlan], placement: Sequence[WorkerPlacement], moved: Mapping[StageKey, Moves]
 ) -> list[F64]:
-    """What each pipeline moves at the rate of its slowest stage: (pipelines,), for each overloaded interface."""
+    """What each pipeline moves at its rate: (pipelines,), for each overloaded interface."""
     number = {model.name: m for m, model in enumerate(models)}
     column = {pipeline: k for k, pipeline in enumerate(_pipelines(models))}
     loads: dict[tuple[str, int, int], dict[int, float]] = defaultdict(lambda: defaultdict(float))
@@ -104,16 +101,16 @@ def _rates(models: Sequence[ModelPlan], weights: Sequence[float], overloads: Seq
     tolerances fit however slow the network is.
     """
     owner = np.array([m for m, _ in _pipelines(models)])
-    slowest = np.array([_slowest_rps(models[m].pipelines[p]) for m, p in _pipelines(models)])
+    asked = np.array([models[m].pipelines[p].rate_rps for m, p in _pipelines(models)])
     if not overloads:
-        return slowest
+        return asked
     loads = np.array(overloads)
     alone = np.maximum(loads.max(axis=0), 1.0)
-    most, loads = slowest / alone, loads / alone
+    most, loads = asked / alone, loads / alone
     value = most / np.array(weights)[owner]
     unit = np.bincount(owner, weights=value).min()
     rows = Rows()
-    parts = [rows.column(upper=1.0) for _ in slowest]
+    parts = [rows.column(upper=1.0) for _ in asked]
     least = rows.column(cost=1.0, upper=1.0)
     for m in range(len(models)):
         own = np.flatnonzero(owner == m).tolist()
@@ -123,7 +120,7 @@ def _rates(models: Sequence[ModelPlan], weights: Sequence[float], overloads: Seq
     reached = float(_solved(rows)[least])
     rows.row([(least, 1.0)], lower=reached * (1 - ROUNDING))
     rows.cost = [*(value / value.mean()).tolist(), 0.0]
-    part = np.clip(_solved(rows)[: len(slowest)], 0.0, 1.0)
+    part = np.clip(_solved(rows)[: len(asked)], 0.0, 1.0)
     for load in loads:  # what the solver's tolerance let pass
         part = np.where(load > 0, part / max(float(load @ part), 1.0), part)
     return np.asarray(part * most)

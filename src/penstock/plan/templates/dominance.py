@@ -11,6 +11,8 @@ template by another one that serves the same rate and needs no more devices of a
   there is a worker for each of them too.
 - **Loading**, if a worker that is not yet loaded has a price: also, the shares must be the same, and
   every piece of ``b`` that already runs must be the same in ``a``. One worker of ``a`` replaces one of ``b``.
+- **Backlog**, if slack and interfaces count too: the integer rule, and ``a`` may have no more latency and no more load
+  on any interface.
 
 The fractional rule keeps fewer templates. But plans of whole workers may need templates that it drops (up to 1.1% of
 the rate on published instances). So a proof over whole workers starts from the integer rule.
@@ -23,7 +25,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.arrays import I64
+from penstock.arrays import F64, I64
 from penstock.plan.templates.table import Templates
 
 Rows = NDArray[np.intp]
@@ -38,6 +40,13 @@ def integer_undominated(templates: Templates) -> Rows:
 def fractional_undominated(templates: Templates) -> Rows:
     """Rows that the fractional rule keeps, ascending."""
     kept = [_sweep(templates, rows, whole_workers=False) for rows in _same_classes(templates)]
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
+
+
+def backlog_undominated(templates: Templates, load: F64) -> Rows:
+    """Rows that the backlog rule keeps, ascending. ``load`` (templates, interfaces)."""
+    costs = np.column_stack([templates.latency_us, load])
+    kept = [_sweep(templates, rows, whole_workers=True, costs=costs) for rows in _same_classes(templates)]
     return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
 
 
@@ -65,20 +74,22 @@ def _alike(key: I64) -> Iterator[Rows]:
     yield from np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
-def _sweep(templates: Templates, rows: Rows, *, whole_workers: bool) -> Rows:
-    """The undominated among ``rows``, all of the same classes."""
+def _sweep(templates: Templates, rows: Rows, *, whole_workers: bool, costs: F64 | None = None) -> Rows:
+    """The undominated among ``rows``, all of the same classes. ``costs`` (templates, kinds) must not be higher."""
     used = templates.device_class[rows[0]] >= 0
     rate = templates.device_rps[rows][:, used]
     share, pieces = templates.share[rows][:, used], templates.pieces[rows][:, used]
     # A template that dominates another one comes first. Among equal ones, finer shares and lower latency come first.
     order = np.lexsort((templates.latency_us[rows], -share.prod(axis=1), -rate.sum(axis=1)))
     rate, share, pieces, rows = rate[order], share[order], pieces[order], rows[order]
+    cost = np.zeros((len(rows), 0)) if costs is None else costs[rows]
     kept = []
     while len(rows):
-        worse = (rate <= rate[0]).all(axis=1)
+        worse = (rate <= rate[0]).all(axis=1) & (cost >= cost[0]).all(axis=1)
         if whole_workers:
             worse &= (share[0] % share == 0).all(axis=1)
             worse &= (pieces[0] * share <= pieces * share[0]).all(axis=1)
         kept.append(rows[0])
         rate, share, pieces, rows = rate[~worse], share[~worse], pieces[~worse], rows[~worse]
+        cost = cost[~worse]
     return np.array(kept)

@@ -60,7 +60,7 @@ class TemplateSpace:
     ``limit_us``: the SLO less its margin. ``build_us``: the gathering time of each further sample of a batch.
     ``promise_us``: the SLO that work and guard must meet, and ``excess_us``, by which the guard is computed
     (:mod:`penstock.plan.templates.promise`); None if there is no such rule.
-    By unit: ``device_class``, ``share``, ``per_host`` (devices that share an interface), and ``span_us`` (units,
+    By unit: ``device_class``, ``share``, ``per_host`` (devices that share an interface, or 0), and ``span_us`` (units,
     blocks + 1, blocks + 1, batches), which is infinite if a unit cannot run the span. ``sample_us`` (boundaries,
     classes, classes): the time to send one sample across a boundary.
     """
@@ -125,12 +125,14 @@ class TemplateSpace:
         max_stages: int,
         max_share: int | None = None,
         most_pieces: int = 1,
+        equal_parts: bool = True,
         model: int = 0,
     ) -> TemplateSpace:
         """The space of one model. Device classes have the cluster's order.
 
         ``max_share`` limits co-location further than the cluster does (1: whole devices only). ``most_pieces``: into
-        how many pieces a stage may split a batch.
+        how many pieces a stage may split a batch. ``equal_parts``: whether each device has an equal part of its host's
+        interface and no more. Without it, interfaces do not limit rates (``per_host`` is 0).
         """
         names = list(cluster.device_classes)
         units = [
@@ -144,7 +146,8 @@ class TemplateSpace:
         device_class = np.array([index for index, _ in units], dtype=np.int64)
         share = np.array([share for _, share in units], dtype=np.int64)
         per_host = np.array(
-            [cluster.device_classes[names[index]].interface_devices for index, _ in units], np.int64
+            [equal_parts * cluster.device_classes[names[index]].interface_devices for index, _ in units],
+            np.int64,
         )
         span_us = _spans(profile, cluster, [(names[index], share) for index, share in units])
         return cls(

@@ -15,7 +15,7 @@ from penstock.errors import InfeasibleError
 from penstock.plan.documents.margin import DEFAULT_MARGIN
 from penstock.plan.documents.plan import Plan
 from penstock.plan.documents.scenario import Scenario
-from penstock.plan.hold.choices import Candidates
+from penstock.plan.hold.candidates import Candidates
 from penstock.plan.hold.closed_loop import search_to_hold
 from penstock.plan.interfaces import Judge, Score, SearchLimits
 from penstock.plan.planners.by_name import PLANNERS
@@ -126,9 +126,16 @@ def contest(
     for policy in closed_loop:
         judge = partial(rules.tuned, profiles=profiles, policy=policy)
         judges = [rules.judged(number, policy, profiles) for number in range(len(rules.judges))]
-        found = search_to_hold(scenario, profiles, evaluate=judge, judges=judges)
-        entries.append(rules.entry(found.planned.plan, profiles, CLOSED_LOOP, policy, None))
-    fluid = Candidates(scenario, profiles, max(3, scenario.planner.max_stages)).prices.bound
+        found = search_to_hold(
+            scenario,
+            profiles,
+            evaluate=judge,
+            paths=rules.tuning(policy).paths,
+            target=rules.target,
+            judges=judges,
+        )
+        entries.append(rules.entry(found.plan, profiles, CLOSED_LOOP, policy, None))
+    fluid = Candidates(scenario, profiles, max(3, scenario.planner.max_stages)).bound
     first = rules.entry(reference, profiles, PUBLISHED, PUBLISHED_POLICY, DEFAULT_MARGIN)
     bounds = goodput_bounds(scenario, profiles, rules.final(PUBLISHED_POLICY), rules.target)
     return Contest(first, tuple(entry for entry in entries if entry is not None), fluid, bounds)
