@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from penstock.plan.documents.scenario import Scenario
 from penstock.plan.interfaces import SearchLimits
 from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.plan.questions.difference import difference
+from penstock.plan.replan import replan_search
 from penstock.plan.replan.replanner import Replanner, replan
 from penstock.plan.replan.share_patterns import maximal_patterns
 from penstock.profile.table import Profile
@@ -274,6 +277,28 @@ def test_more_loads_never_lower_the_rate_and_enough_give_the_fresh_plan(case):
     if points[0].most_loads:
         with pytest.raises(InfeasibleError, match=f"{points[0].most_loads} loads serve"):
             replanner.within(points[0].most_loads - 1)
+
+
+def test_workers_that_serve_only_some_models_are_no_plan(monkeypatch):
+    """Two models lost their devices, so one load is too few. The solver may return the workers of the third."""
+    fast, slow = {("a", 1): [[1_000]]}, {("b", 1): [[1_000]], ("c", 1): [[1_000]]}
+    profiles = {name: toy_profile(name, table) for name, table in (("m", fast), ("n", slow), ("o", slow))}
+    classes = {"a": DeviceClass(count=1), "b": DeviceClass(count=2), "c": DeviceClass(count=2)}
+    scenario = toy_scenario(classes, [toy_model(name, 9_000) for name in "mno"])
+    first = with_classes(scenario, {**classes, "c": DeviceClass(count=2, lost=(0, 1))})
+    then = with_classes(scenario, {**classes, "b": DeviceClass(count=2, lost=(0, 1))})
+    replanner = Replanner.of(planned(first, profiles), then, profiles, EXACT)
+    assert replanner.search.fewest_loads() == 2
+    solve = replan_search.solve_change
+
+    def eager(change, templates, aim, effort, start):
+        found = solve(change, templates, aim, effort, start)
+        only_m = np.where(templates.model[:, None] == 0, 1, np.zeros_like(found.workers))
+        return found if found.workers.any() else replace(found, workers=only_m)
+
+    monkeypatch.setattr(replan_search, "solve_change", eager)
+    with pytest.raises(InfeasibleError, match="within 1 loads"):
+        replanner.within(1)
 
 
 @settings(max_examples=8, deadline=None)

@@ -77,7 +77,9 @@ class ChangeSearch:
             again = self._solve(rows, Aim(most_loads=most_loads), SECOND_SHARE, found.workers)
             found = max(again, found, key=lambda answer: answer.value)
             bound = max(_proven(limit, again), found.value) if are_all else limit
-        return (self._tidied(found, most_loads) if found.workers.any() else found), bound
+        if not math.isfinite(found.value):  # the workers may serve some models, but not all
+            return Found.none(self.templates), bound
+        return self._tidied(found, most_loads), bound
 
     def fewest_loads(self) -> int:
         """How many loads are enough for some plan. For throughput, no plan has fewer."""
