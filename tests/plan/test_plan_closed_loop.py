@@ -72,6 +72,16 @@ def test_even_traffic_is_planned_for_capacity_alone():
     assert best.goodput_rps == pytest.approx(8 * 200)
 
 
+def test_a_margin_that_the_scenario_states_bars_nothing():
+    """The fastest batch takes 10 ms. The error of a shorter SLO speaks of no margin either."""
+    wide = scenario("a").with_models(lambda model: model.with_margin(0.9))
+    assert Candidates(wide, PROFILES, 1).bound == pytest.approx(8 * 200)
+    short = wide.with_models(lambda model: model.with_slo_us(9_000))
+    with pytest.raises(InfeasibleError, match=r"nearest feasible SLO is 10000 us") as refused:
+        Candidates(short, PROFILES, 1)
+    assert "less a margin of 0.000 ms" in str(refused.value) or "margin" not in str(refused.value)
+
+
 def needs_of(level, slope):
     """The same need for every model, whatever the rates are."""
     return lambda rates: [CapacityNeed(np.array(level), np.array(slope)) for _ in rates]

@@ -20,7 +20,7 @@ from penstock.plan.no_pipeline import fleet_too_small, no_pipeline
 from penstock.plan.placement.assemble import model_plans, plan_with_proof
 from penstock.plan.placement.within_interfaces import placed_within_interfaces
 from penstock.plan.planning_question import PlanningQuestion
-from penstock.plan.templates.dominance import backlog_undominated
+from penstock.plan.templates.dominance import undominated_at
 from penstock.plan.templates.table import LatencyBudget, Templates, join
 from penstock.profile.table import Profile
 from penstock.units import US_PER_S
@@ -58,6 +58,7 @@ class Candidates:
         self._profiles = profiles
         self._slo_us = np.array([model.latency_slo_us for model in scenario.models], dtype=np.float64)
         bare = scenario.with_planner(max_stages=stages, batch_build_factor=1.0, share_devices=True)
+        bare = bare.with_models(lambda model: model.with_margin(0.0))  # also for what errors say
         self._question = PlanningQuestion(bare, profiles, equal_parts=False)
         self._fleet = self._question.fleet
         self._scenario = bare
@@ -85,7 +86,7 @@ class Candidates:
             slower, load, rates = listed.within(part, wait)
             slack = 1.0 - slower.latency_us / slo_us
             rows = np.flatnonzero(slack >= min(least_slack, slack.max()))
-            rows = rows[backlog_undominated(slower.take(rows), load[rows])]
+            rows = rows[undominated_at(slower.take(rows), np.column_stack([slower.latency_us, load])[rows])]
             templates.append(slower.take(rows))
             compute.append(rates[rows])
             loads.append(load[rows])
@@ -125,15 +126,14 @@ class Candidates:
 
     def plan(self, drafted: Drafted) -> Plan:
         """``drafted`` as a plan. Its stages state what their workers compute, its pipelines what is moved too."""
-        margins_us = [0] * len(self._slo_us)
+        rates_rps = self._rates.tolist()
         models = [
-            model.with_estimate(own_us, float(rate))
-            for model, own_us, rate in zip(self._scenario.models, margins_us, self._rates, strict=True)
+            model.with_estimate(0, rate) for model, rate in zip(self._scenario.models, rates_rps, strict=True)
         ]
         scenario = self._scenario.edited(models=models)
         budget = [
-            ModelBudget(model.latency_slo_us, own_us, float(rate), US_PER_S / float(rate))
-            for model, own_us, rate in zip(models, margins_us, self._rates, strict=True)
+            ModelBudget(model.latency_slo_us, 0, rate, US_PER_S / rate)
+            for model, rate in zip(models, rates_rps, strict=True)
         ]
         rates = rates_of(drafted.templates, drafted.workers)
         templates = replace(drafted.templates, worker_rps=drafted.compute_rps)

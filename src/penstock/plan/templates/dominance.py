@@ -11,8 +11,8 @@ template by another one that serves the same rate and needs no more devices of a
   there is a worker for each of them too.
 - **Loading**, if a worker that is not yet loaded has a price: also, the shares must be the same, and
   every piece of ``b`` that already runs must be the same in ``a``. One worker of ``a`` replaces one of ``b``.
-- **Backlog**, if slack and interfaces count too: the integer rule, and ``a`` may have no more latency and no more load
-  on any interface.
+- **Costs**, if slack or interfaces count too: the fractional rule, and ``a`` may have no more latency, or load on any
+  interface.
 
 The fractional rule keeps fewer templates. But plans of whole workers may need templates that it drops (up to 1.1% of
 the rate on published instances). So a proof over whole workers starts from the integer rule.
@@ -43,10 +43,9 @@ def fractional_undominated(templates: Templates) -> Rows:
     return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
 
 
-def backlog_undominated(templates: Templates, load: F64) -> Rows:
-    """Rows that the backlog rule keeps, ascending. ``load`` (templates, interfaces)."""
-    costs = np.column_stack([templates.latency_us, load])
-    kept = [_sweep(templates, rows, whole_workers=True, costs=costs) for rows in _same_classes(templates)]
+def undominated_at(templates: Templates, costs: F64) -> Rows:
+    """Rows that the rule of costs keeps, ascending. ``costs`` (templates, kinds)."""
+    kept = [_sweep(templates, rows, whole_workers=False, costs=costs) for rows in _same_classes(templates)]
     return np.sort(np.concatenate([np.zeros(0, dtype=np.intp), *kept]))
 
 
