@@ -23,6 +23,8 @@ from penstock.plan.hold.closed_loop import plan_to_hold, verified
 from penstock.plan.hold.depth_search import DepthSearch
 from penstock.plan.interfaces import ModelScore, Score, SearchLimits
 from penstock.plan.planners.pool_planner import PoolPlanner
+from penstock.plan.planning_question import PlanningQuestion
+from penstock.plan.templates.table import LatencyBudget
 
 HOW = Verification(target=0.99, policy="reservation", arrivals="poisson", seconds=1.0, seeds=[7])
 EFFORT = Effort(gap=1e-4, time_limit_s=5.0)
@@ -104,7 +106,7 @@ def test_the_program_trades_capacity_for_backlog():
 @st.composite
 def tiny_fleets(draw: st.DrawFn):
     """Up to five devices of two classes, one model, whole models or two stages, and up to three lines of need."""
-    row = st.lists(st.integers(1_000, 15_000), min_size=2, max_size=2).map(sorted)
+    row = st.lists(st.integers(1_000, 15_000), min_size=1, max_size=1)
     tables = {(name, 1): [draw(row), draw(row)] for name in ("x", "y")}
     count = {"x": draw(st.integers(1, 3)), "y": draw(st.integers(1, 2))}
     lines = draw(st.lists(st.tuples(st.floats(0.8, 4.0), st.floats(0.0, 0.5)), min_size=1, max_size=3))
@@ -135,9 +137,12 @@ def test_no_workers_serve_more_than_those_that_the_program_finds(fleet):
 
     own_slack = slo_us / 1e6 - drafted.templates.latency_us / 1e6
     found = served(drafted.templates, own_slack, drafted.workers)
+    # Every template, also those that the rule of costs drops. Batches of one do not gather, and nothing is moved.
+    every = PlanningQuestion(asked, profiles, stages=2).templates(0, LatencyBudget(slo_us, 0.0))
+    every = every.take(every.latency_us <= 0.98 * slo_us)
     best = max(
-        served(program.templates, program.slack_s, workers)
-        for workers in every_choice(program.templates, program.fleet.count)
+        served(every, (slo_us - every.latency_us) / 1e6, workers)
+        for workers in every_choice(every, program.fleet.count)
     )
     assert found >= best * (1 - 2e-3)
 
