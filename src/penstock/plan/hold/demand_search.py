@@ -63,8 +63,11 @@ class DemandSearch:
         best: tuple[Plan, F64] | None = None
         for number in range(FITS):
             drafted = self._drafted()
-            if drafted is None and number == 0:
-                raise self.candidates.no_plan()
+            if drafted is None and number == 0:  # more of the interfaces may do
+                self.program = self.candidates.program(PLANNED_PARTS[-1])
+                drafted = self._drafted()
+                if drafted is None:
+                    raise self.candidates.no_plan()
             if drafted is None:
                 break
             plan = self.candidates.plan(drafted)

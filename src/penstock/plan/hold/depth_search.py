@@ -80,12 +80,14 @@ class DepthSearch:
         slo_s = self.candidates.slo_s
         for part in PLANNED_PARTS:
             self._draft(part, own_needs(self.paths, slo_s, self.target), rounds, self._as_planned)
+        if not self.measured:
+            raise self.candidates.no_plan()
         for one in self._distinct()[:SHARED]:
             self._shared(one.plan)
         if len(self.weights) > 1:
             for part in PLANNED_PARTS:
                 self._draft(part, pooled_needs(self.paths, slo_s, self.target), 1, self._shared)
-        if not self.measured or self._best_rps <= 0.0:
+        if self._best_rps <= 0.0:
             raise InfeasibleError(
                 "no plan holds the target at any rate tried: the SLOs leave no time for queueing. Raise "
                 "the SLOs, or ask for a lower attainment."
@@ -101,11 +103,9 @@ class DepthSearch:
         weight = np.array(self.weights)
         trust = np.ones(len(weight))
         first_rps = FIRST_PART * self.candidates.bound * weight
-        for number in range(rounds):
+        for _ in range(rounds):
             drafted = program.draft(first_rps, needs, trust, EFFORT)
             if drafted is None:
-                if not self.measured and number == 0:
-                    raise self.candidates.no_plan()
                 break
             plan = self.candidates.plan(drafted)
             score = measure(plan)
