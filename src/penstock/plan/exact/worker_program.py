@@ -72,23 +72,7 @@ def relax(templates: Templates, fleet: Fleet) -> Prices:
     The solver gives the prices. The bound is computed from them, so it does not depend on the solver's tolerances.
     """
     units = units_of(templates, fleet)
-    scaled = templates.device_rps / units.rate_rps[templates.model][:, None]
-    # A template may use a class at several stages. A row must contain a column only once.
-    need = np.stack(
-        [
-            np.where(templates.device_class == device_class, 1.0 / scaled, 0.0).sum(axis=1)
-            for device_class in range(len(fleet.count))
-        ],
-        axis=1,
-    )
-    rows = Rows()
-    rate = [rows.column(cost=-cost) for cost in (need @ fleet.device_cost / units.value).tolist()]
-    demands = meet_demand(
-        rows, fleet, [np.flatnonzero(templates.model == m) for m in range(len(fleet.weight))]
-    )
-    for device_class, count in enumerate(fleet.count):
-        used = np.flatnonzero(need[:, device_class])
-        rows.row([(rate[t], need[t, device_class]) for t in used], upper=float(count))
+    rows, demands, need = relaxation(templates, fleet, units)
     solved = solve_demands(rows, demands)
     solver = solved.solver
     models = len(fleet.weight)
@@ -105,6 +89,29 @@ def relax(templates: Templates, fleet: Fleet) -> Prices:
     if math.isfinite(found.bound):
         return found
     return Prices(solved.bound * units.value, device_price, dual[:models] / units.rate_rps)
+
+
+def relaxation(
+    templates: Templates, fleet: Fleet, units: Units, counted: CountedRates | None = None
+) -> tuple[Rows, range, F64]:
+    """The rows of the linear relaxation, those of the demands, and the devices of each class that a unit of each rate
+    takes: (templates, classes). The first columns are the templates' rates. The last rows are the classes."""
+    scaled = templates.device_rps / units.rate_rps[templates.model][:, None]
+    # A template may use a class at several stages. A row must contain a column only once.
+    need = np.stack(
+        [
+            np.where(templates.device_class == device_class, 1.0 / scaled, 0.0).sum(axis=1)
+            for device_class in range(len(fleet.count))
+        ],
+        axis=1,
+    )
+    rows = Rows()
+    rate = [rows.column(cost=-cost) for cost in (need @ fleet.device_cost / units.value).tolist()]
+    demands = meet_counted_demand(rows, fleet, templates, units, rate, counted)
+    for device_class, count in enumerate(fleet.count):
+        used = np.flatnonzero(need[:, device_class])
+        rows.row([(rate[t], need[t, device_class]) for t in used], upper=float(count))
+    return rows, demands, need
 
 
 def bound_at(device_price: F64, fleet: Fleet, cheapest: F64) -> Prices:

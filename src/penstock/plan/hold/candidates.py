@@ -81,24 +81,19 @@ class Candidates:
 
     def _program(self, part: float, wait: float, least_slack: float) -> DepthProgram:
         """``wait``: for each link, in transfers. ``least_slack``: as a part of the SLO."""
-        templates, compute, loads = [], [], []
+        templates, computing, loads = [], [], []
         for listed, slo_us in zip(self._listed, self._slo_us.tolist(), strict=True):
-            slower, load, rates = listed.within(part, wait)
+            slower, load = listed.within(part, wait), listed.load
             slack = 1.0 - slower.latency_us / slo_us
             rows = np.flatnonzero(slack >= min(least_slack, slack.max()))
             rows = rows[undominated_at(slower.take(rows), np.column_stack([slower.latency_us, load])[rows])]
             templates.append(slower.take(rows))
-            compute.append(rates[rows])
+            computing.append(listed.templates.take(rows))
             loads.append(load[rows])
         joined = join(templates)
         return DepthProgram(
             templates=joined,
-            compute_rps=np.concatenate(
-                [
-                    np.pad(one, ((0, 0), (0, joined.share.shape[1] - one.shape[1])), constant_values=np.inf)
-                    for one in compute
-                ]
-            ),
+            compute_rps=join(computing).worker_rps,
             fleet=self._fleet,
             slack_s=self.slo_s[joined.model] - joined.latency_us / US_PER_S,
             load=np.concatenate(loads).T,
@@ -185,36 +180,24 @@ class Candidates:
 @dataclass(frozen=True)
 class _Listed:
     """All templates of one model, at the rates that their workers compute. ``moved_us`` (templates, stages + 1): the
-    time to move one sample into each stage, and after the last one; mostly 0."""
+    time to move one sample into each stage, and after the last one; mostly 0. ``load`` (templates, interfaces)."""
 
     templates: Templates
     moved_us: F64
-    classes: int
+    load: F64
 
-    def within(self, part: float, wait: float) -> tuple[Templates, F64, F64]:
+    def within(self, part: float, wait: float) -> Templates:
         """The templates at the rates that devices move with ``part`` of an interface, and slower by ``wait`` transfers
-        for each link; the load of each, as of :class:`DepthProgram`, by template; and what workers compute."""
+        for each link."""
         listed = self.templates
         slowest_us = np.maximum(self.moved_us[:, :-1], self.moved_us[:, 1:]) * np.maximum(listed.share, 1)
         with np.errstate(divide="ignore"):
             moved_rps = part * US_PER_S / slowest_us
-        slower = replace(
+        return replace(
             listed,
             worker_rps=np.minimum(listed.worker_rps, moved_rps),
             latency_us=listed.latency_us + wait * listed.batch * self.moved_us.sum(axis=1),
         )
-        return slower, self._load(), listed.worker_rps
-
-    def _load(self) -> F64:
-        """How long one request keeps the interfaces of each class busy, in seconds: uplinks, then downlinks."""
-        load = np.zeros((len(self.templates), 2, self.classes))
-        for s in range(self.templates.share.shape[1] - 1):
-            rows = np.flatnonzero(self.moved_us[:, s + 1])
-            moved_s = self.moved_us[rows, s + 1] / US_PER_S
-            # No template is twice in ``rows``, so plain sums count all.
-            load[rows, 0, self.templates.device_class[rows, s]] += moved_s
-            load[rows, 1, self.templates.device_class[rows, s + 1]] += moved_s
-        return load.reshape(len(load), 2 * self.classes)
 
 
 def _listed(question: PlanningQuestion, build_us: F64) -> list[_Listed]:
@@ -225,7 +208,8 @@ def _listed(question: PlanningQuestion, build_us: F64) -> list[_Listed]:
         if not len(templates):
             raise no_pipeline(question, m, float(build_us[m]))
         sample_us = question.space(m, budget, promised=False).sample_us
-        found.append(_Listed(templates, _moved(templates, sample_us), sample_us.shape[1]))
+        moved_us = _moved(templates, sample_us)
+        found.append(_Listed(templates, moved_us, _load(templates, moved_us, sample_us.shape[1])))
     return found
 
 
@@ -240,6 +224,21 @@ def _moved(templates: Templates, sample_us: F64) -> F64:
         sender, receiver = templates.device_class[rows, s], templates.device_class[rows, s + 1]
         moved[rows, s + 1] = sample_us[templates.cuts[rows, s + 1], sender, receiver]
     return moved
+
+
+def _load(templates: Templates, moved_us: F64, classes: int) -> F64:
+    """How long one request keeps the interfaces of each class busy, in seconds: uplinks, then downlinks.
+
+    The result is (templates, 2 * classes).
+    """
+    load = np.zeros((len(templates), 2, classes))
+    for s in range(templates.share.shape[1] - 1):
+        rows = np.flatnonzero(moved_us[:, s + 1])
+        moved_s = moved_us[rows, s + 1] / US_PER_S
+        # No template is twice in ``rows``, so plain sums count all.
+        load[rows, 0, templates.device_class[rows, s]] += moved_s
+        load[rows, 1, templates.device_class[rows, s + 1]] += moved_s
+    return load.reshape(len(load), 2 * classes)
 
 
 def _interfaces(scenario: Scenario, count: I64) -> F64:

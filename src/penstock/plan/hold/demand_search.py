@@ -17,10 +17,9 @@ from penstock.arrays import F64
 from penstock.errors import InfeasibleError
 from penstock.plan.documents.plan import Plan
 from penstock.plan.goodput_bound.paths import Paths
-from penstock.plan.highs import Effort
 from penstock.plan.hold.candidates import PLANNED_PARTS, Candidates
 from penstock.plan.hold.capacity_need import own_needs
-from penstock.plan.hold.depth_program import DepthProgram, Drafted, Needs
+from penstock.plan.hold.depth_program import EFFORT, DepthProgram, Drafted, Needs
 from penstock.plan.interfaces import Evaluate
 
 FITS = 8
@@ -34,8 +33,6 @@ LEARNED = 0.7
 
 LEAST_STEP = 0.005
 """If a model lacks a little, it is planned with more by at least this part."""
-
-EFFORT = Effort(gap=3e-4, time_limit_s=2.0)
 
 
 @final

@@ -22,8 +22,8 @@ from penstock.arrays import F64, I64
 from penstock.plan.exact.counted_rates import CountedRates
 from penstock.plan.exact.infeasibility import solve_demands
 from penstock.plan.exact.objective import model_rates, trimmed
-from penstock.plan.exact.worker_program import Units, meet_counted_demand, solve, units_of
-from penstock.plan.highs import Effort, Rows, run
+from penstock.plan.exact.worker_program import relaxation, solve, units_of
+from penstock.plan.highs import Effort, run
 from penstock.plan.hold.capacity_need import CapacityNeed
 from penstock.plan.templates.fleet import Fleet
 from penstock.plan.templates.table import Templates
@@ -33,6 +33,9 @@ NEAR_TEMPLATES = 40
 
 STEPS, SETTLED = 6, 0.003
 """The estimate of what is held follows the relaxation until it moves by no more than this part."""
+
+EFFORT = Effort(gap=3e-4, time_limit_s=2.0)
+"""Of the integer program, for one draft. Six seconds found no better workers than two."""
 
 Needs = Callable[[Sequence[float]], Sequence[CapacityNeed]]
 """The need of each model at given rates (models,) in requests per second."""
@@ -100,7 +103,8 @@ class DepthProgram:
         """
         models = np.arange(len(self.fleet.weight))
         plain = CountedRates(models, np.ones((len(models), len(self.templates))), self.load, self.room)
-        rows, demands, units, _ = self._relaxation(plain)
+        units = units_of(self.templates, self.fleet)
+        rows, demands, _ = relaxation(self.templates, self.fleet, units, plain)
         return abs(solve_demands(rows, demands).bound) * units.value
 
     def _counted(self, rates_rps: F64, needs: Sequence[CapacityNeed], trust: F64) -> CountedRates:
@@ -113,7 +117,8 @@ class DepthProgram:
 
     def _relax(self, counted: CountedRates) -> tuple[float, F64]:
         """The value of the linear relaxation, and the reduced cost of each template at its prices: (templates,)."""
-        rows, _, units, need = self._relaxation(counted)
+        units = units_of(self.templates, self.fleet)
+        rows, _, need = relaxation(self.templates, self.fleet, units, counted)
         unit_rps = units.rate_rps[self.templates.model]
         costs = need @ self.fleet.device_cost / units.value
         solver = run(rows)
@@ -128,31 +133,6 @@ class DepthProgram:
         loss[solver.values[: len(loss)] > 0.0] = -np.inf
         value = solver.values[len(loss)] * units.value if self.fleet.hourly_cost is None else 1.0
         return float(value), loss
-
-    def _relaxation(self, counted: CountedRates) -> tuple[Rows, range, Units, F64]:
-        """The rows of the relaxation, those of demands, the units, and the devices of each class that a unit of a
-        template's rate takes: (templates, classes). First come the rows of ``counted``, then the classes."""
-        units = units_of(self.templates, self.fleet)
-        need = self._devices_needed() * units.rate_rps[self.templates.model][:, None]
-        rows = Rows()
-        costs = need @ self.fleet.device_cost / units.value
-        rate = [rows.column(cost=-cost) for cost in costs.tolist()]
-        demands = meet_counted_demand(rows, self.fleet, self.templates, units, rate, counted)
-        for device_class, count in enumerate(self.fleet.count.tolist()):
-            used = np.flatnonzero(need[:, device_class])
-            rows.row([(rate[t], float(need[t, device_class])) for t in used.tolist()], upper=float(count))
-        return rows, demands, units, need
-
-    def _devices_needed(self) -> F64:
-        """Devices of each class that one request per second of a template takes: (templates, classes)."""
-        templates = self.templates
-        return np.stack(
-            [
-                np.where(templates.device_class == device_class, 1.0 / templates.device_rps, 0.0).sum(axis=1)
-                for device_class in range(len(self.fleet.count))
-            ],
-            axis=1,
-        )
 
     def _near(self, loss: F64) -> I64:
         """The templates of the integer program. Whole models are among them: small fleets may hold nothing else."""

@@ -21,10 +21,9 @@ import numpy as np
 from penstock.errors import InfeasibleError
 from penstock.plan.documents.plan import Plan
 from penstock.plan.goodput_bound.paths import Paths
-from penstock.plan.highs import Effort
 from penstock.plan.hold.candidates import PLANNED_PARTS, Candidates
 from penstock.plan.hold.capacity_need import own_needs, pooled_needs
-from penstock.plan.hold.depth_program import Needs
+from penstock.plan.hold.depth_program import EFFORT, Needs
 from penstock.plan.interfaces import Evaluate, Judge, Score
 
 ROUNDS = 2
@@ -44,8 +43,6 @@ LEARNED = 0.7
 
 LEAST_TRUST, MOST_TRUST = 0.3, 2.0
 """Held / expected is learned within these limits."""
-
-EFFORT = Effort(gap=3e-4, time_limit_s=2.0)
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,12 @@ class DepthSearch:
             self._draft(part, own_needs(self.paths, slo_s, self.target), rounds, self._as_planned)
         if not self.measured:
             raise self.candidates.no_plan()
-        for one in self._distinct()[:SHARED]:
+        for one in self._ranked()[:SHARED]:
             self._shared(one.plan)
         if len(self.weights) > 1:
             for part in PLANNED_PARTS:
                 self._draft(part, pooled_needs(self.paths, slo_s, self.target), 1, self._shared)
-        if self._best_rps <= 0.0:
+        if self._ranked()[0].goodput_rps <= 0.0:
             raise InfeasibleError(
                 "no plan holds the target at any rate tried: the SLOs leave no time for queueing. Raise "
                 "the SLOs, or ask for a lower attainment."
@@ -132,24 +129,17 @@ class DepthSearch:
 
     def _measure(self, plan: Plan) -> Score:
         score = self.evaluate(plan)
-        self._note(Measured(plan, score, score.goodput(self.weights)))
+        self.measured.append(Measured(plan, score, score.goodput(self.weights)))
+        self.watch(self.measured[-1])
         return score
 
-    def _note(self, found: Measured) -> None:
-        self.measured.append(found)
-        self.watch(found)
-
-    @property
-    def _best_rps(self) -> float:
-        return max(one.goodput_rps for one in self.measured)
-
-    def _distinct(self) -> list[Measured]:
+    def _ranked(self) -> list[Measured]:
         """Every measured plan, from the best to the worst. No two are alike, because each is measured once."""
         return sorted(self.measured, key=lambda one: one.goodput_rps, reverse=True)
 
     def _eliminate(self) -> Measured:
         """The best plan by the last judge. Each judge measures the best plans of the one before."""
-        ranked = self._distinct()
+        ranked = self._ranked()
         for number, judge in enumerate(self.judges):
             kept = ranked[: KEPT[min(number, len(KEPT) - 1)]]
             ranked = []
