@@ -43,7 +43,7 @@ from device_gpu_parts.sections import Bounds, Mix, Mps
 from device_gpu_parts.table import page
 
 QUEUES = (1, 2, 4, 8, 16, 32)
-LOADS = (0.8, 0.95, 0.5)
+LOADS = "0.8,0.95,0.5"
 PREPARED_S = 45.0
 """By then all children must have loaded what they run."""
 
@@ -66,6 +66,7 @@ class Benchmark:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.cpu: bool = options.cpu
+        self.loads = [float(load) for load in options.loads.split(",")]
         self.out: Path | None = options.out
         # So that the first rows of both precisions fit the shortest useful budget, and nearly all rows the longest.
         row_s = options.seconds or min(1.6, max(0.5, options.budget / 220))
@@ -151,7 +152,7 @@ class Benchmark:
                 if held and held[-1].loaded.dtype == dtype:
                     self.first(held[-1])
             # By load and not by precision: if time is short, the same rows are there for both.
-            for at, load_ in enumerate(LOADS):
+            for at, load_ in enumerate(self.loads):
                 for one in held:
                     if at > 0:
                         self.rows(one, load_, first=True)
@@ -190,7 +191,7 @@ class Benchmark:
         for mix in one.mixes:
             name = f"saturation {loaded.dtype} {mix.name}"
             self.section(name, 8, lambda mix=mix: sections.window_sweep(report, loaded, mix, saturate_s))
-        self.rows(one, LOADS[0], first=True)
+        self.rows(one, self.loads[0], first=True)
         if loaded.dtype == "fp32":
             self.alone(one)
         name = f"side by side {loaded.dtype}"
@@ -200,7 +201,7 @@ class Benchmark:
         for mix in one.usable:
             modes = sections.modes_of(load_, mix.window)[0 if first else 1]
             name = f"rows {one.loaded.dtype} {mix.name} {load_} {'first' if first else 'others'}"
-            stack = first and load_ == LOADS[0]
+            stack = first and load_ == self.loads[0]
 
             def work(mix: Mix = mix, modes: list[Mode] = modes, stack: bool = stack) -> None:
                 sections.orders(self.report, one.loaded, mix, load_, modes, self.bounds, stack=stack)
@@ -224,7 +225,7 @@ class Benchmark:
         apart: dict[str, Any] = {**self.report, "rows": []}
 
         def work() -> None:
-            sections.orders(apart, loaded, mix, LOADS[0], modes, self.bounds)
+            sections.orders(apart, loaded, mix, self.loads[0], modes, self.bounds)
 
         self.section(key, 2 * self.bounds.row_s, work)
         self.report[key] = apart["rows"]
@@ -258,6 +259,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=340.0, help="seconds for all")
     parser.add_argument("--seconds", type=float, help="seconds of arrivals a row; by default from the budget")
     parser.add_argument("--sigma", type=float, default=2.0, help="of the lognormal gaps")
+    parser.add_argument("--loads", default=LOADS, help="parts of saturation, in the order of their worth")
     parser.add_argument("--cpu", action="store_true", help="check the logic without a GPU")
     parser.add_argument("--out", type=Path, help="the page; the JSON goes beside it")
     parser.add_argument("--child", choices=sorted(CHILDREN), help=argparse.SUPPRESS)

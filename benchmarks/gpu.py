@@ -29,14 +29,16 @@ from gpu_parts.common import (  # noqa: E402 - the path is set above
     Run,
     child,
     environment,
+    penstock,
     table,
     torch_settings,
     use_source,
 )
 from penstock.device.facts import DeviceFacts  # noqa: E402 - the path is set above
 
-SECTIONS = ("executor", "profiles", "overhead", "two_stages", "hops", "modes", "sharing")
+SECTIONS = ("executor", "profiles", "overhead", "two_stages", "hops", "modes", "sharing", "turns")
 USES_PROFILES = {"overhead", "two_stages"}
+USES_KERNELS = USES_PROFILES | {"turns"}
 
 
 def machine(run: Run) -> Json:
@@ -46,6 +48,7 @@ def machine(run: Run) -> Json:
             found[name] = __import__("importlib.metadata").metadata.version(name)
         except Exception as error:
             found[name] = f"{type(error).__name__}"
+    found["doctor"] = penstock(["doctor"])
     if not run.tiny:
         found["device"] = vars(gpu_of(run))
         found["mps_control"] = shutil.which("nvidia-cuda-mps-control")
@@ -153,6 +156,12 @@ def two_stages(run: Run) -> Json:
     return run_two_stages(run, device_class(run))
 
 
+def turns(run: Run) -> Json:
+    from gpu_parts.turns import run_turns
+
+    return run_turns(run, device_class(run))
+
+
 def sharing(run: Run) -> Json:
     models = ",".join(f"{run.model_file(name, size)}:{size}" for name, size in run.models)
     common = ["--models", models, "--device", run.device, "--precision", "fp32" if run.tiny else "tf32"]
@@ -249,6 +258,7 @@ def tables(run: Run) -> str:
 
     from gpu_parts.profiles import profile_tables
     from gpu_parts.serving import overhead_table, two_stage_table
+    from gpu_parts.turns import turns_table
 
     add("executor", executor_table)
     add("profiles", profile_tables)
@@ -256,6 +266,7 @@ def tables(run: Run) -> str:
     add("two_stages", two_stage_table)
     add("sharing", sharing_table)
     add("hops", hops_table)
+    add("turns", turns_table)
     add(
         "modes",
         lambda f: table(
@@ -313,6 +324,7 @@ def main() -> None:
     parser.add_argument(
         "--profile-seconds", type=float, help="after which no profile is begun [default: 0.3 of the budget]"
     )
+    parser.add_argument("--precisions", help="fewer, with commas between [default: all that the device has]")
     parser.add_argument("--sections", default=",".join(SECTIONS), help="names, with commas between, in order")
     a = parser.parse_args()
     asked = a.sections.split(",")
@@ -332,12 +344,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
         use_source()
         run = Run(
-            a.device, a.budget, a.out.absolute(), Path(folder), a.quick, a.profile_seconds or 0.3 * a.budget
+            a.device,
+            a.budget,
+            a.out.absolute(),
+            Path(folder),
+            a.quick,
+            a.profile_seconds or 0.3 * a.budget,
+            tuple(a.precisions.split(",")) if a.precisions else (),
         )
-        warm = start_warm_up(run) if USES_PROFILES.intersection(asked) else None
+        warm = start_warm_up(run) if USES_KERNELS.intersection(asked) else None
         run_section(run, "machine", machine)
         for name in asked:
-            if name == "overhead" and warm is not None:
+            if name in USES_KERNELS and warm is not None and "warm_up" not in run.found:
                 try:
                     warm.wait(run.limit_s(5.0, 60.0))
                     errors = b"" if warm.stderr is None else warm.stderr.read()[-1500:]

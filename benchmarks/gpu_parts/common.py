@@ -37,6 +37,7 @@ class Run:
     work: Path
     quick: bool = False
     profile_s: float = 60.0
+    asked_precisions: tuple[str, ...] = ()
     began: float = field(default_factory=time.perf_counter)
     found: Json = field(default_factory=dict)
 
@@ -48,6 +49,8 @@ class Run:
     @property
     def precisions(self) -> tuple[str, ...]:
         """What is measured on the device."""
+        if self.asked_precisions:
+            return self.asked_precisions
         return ("fp32",) if self.tiny else ("fp32", "tf32", "fp16")
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from traffic_parts.cost_sections import fine_tuning, reach, speed
+from traffic_parts.cost_sections import fine_tuning, reach, speed, speed_on_gpu
 from traffic_parts.fidelity_sections import chance, default, other, smm, truth
 from traffic_parts.traffic_bench import Bench
 
@@ -23,7 +23,8 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "fine-tuning": fine_tuning,
     "reach": reach,
     "transformer": other("transformer"),
+    "speed on a GPU": speed_on_gpu,
 }
 CURVE = ("a tenth", "two fifths", "default")
 """The default generator by its share of the budget: of 600 CPU seconds, 30 s, 2 and 5 minutes of two cores."""
-USUAL = [name for name in SECTIONS if name != "transformer"]
+USUAL = [name for name in SECTIONS if name not in ("transformer", "speed on a GPU")]

@@ -151,7 +151,7 @@ class Replaying:
         graph()
 
     def event(self) -> Any:
-        return SimpleNamespace(synchronize=lambda: None)
+        return SimpleNamespace(query=lambda: True, synchronize=lambda: None)
 
     def mark(self, event: Any, stream: Any) -> None:
         pass

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from penstock.errors import BadInputError
+from penstock.runtime.device_wait import DeviceWait
 from penstock.runtime.program import TorchProgram
 from penstock.runtime.runner import Array, MemoryUse
 from penstock.runtime.settings import RuntimeSettings
@@ -176,8 +177,9 @@ class Staged:
         self._pinned = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in static]
         self._begin = torch.cuda.Event(enable_timing=True)
         self._end = torch.cuda.Event(enable_timing=True)
-        # Waiting must not take a core from the other workers of the host.
+        # What is left to the driver must not take a core from the other workers of the host.
         self._done = torch.cuda.Event(blocking=True)
+        self._wait = DeviceWait()
 
     def place(self, index: int, rows: int) -> Array:
         """The first ``rows`` rows of input ``index`` in pinned memory: ``put`` does not copy them there again."""
@@ -221,7 +223,7 @@ class Staged:
                 host = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
                 taken.append(host.copy_(source, non_blocking=True))
             self._done.record(self._stream)
-        self._done.synchronize()
+        self._wait.until(self._done)
         return [host.numpy() for host in taken]
 
     def run(self, arrays: list[Array], rows: int | None = None) -> list[Array]:

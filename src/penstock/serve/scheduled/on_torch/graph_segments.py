@@ -15,6 +15,7 @@ from typing import Any, Protocol, final
 
 from penstock.errors import PenstockError
 from penstock.profile.segments.segmented import Tensors
+from penstock.runtime.device_wait import DeviceWait
 from penstock.serve.scheduled.graphed import Copy, GraphedModel
 from penstock.serve.scheduled.on_torch.torch_segment import TorchSegment, TorchTensors
 from penstock.serve.scheduled.streams import Streams
@@ -86,6 +87,7 @@ class GraphSegments:
     ) -> None:
         self._device, self._host, self._shapes, self._others = device, host, dict(shapes), others
         self._model = GraphedModel(device, name, segments, lambda number: host.new_input(shapes), copies)
+        self._waits = [DeviceWait() for _ in segments]
         self._free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for copy in self._model.copies:
             self._free.put(copy)
@@ -116,7 +118,7 @@ class GraphSegments:
         is_last = segment == self.n_segments - 1
         taken = self._host.take(copy.output, stream) if is_last else None
         self._device.mark(copy.done[segment], stream)
-        copy.done[segment].synchronize()
+        self._waits[segment].until(copy.done[segment])
         return job if taken is None else taken()
 
     def _a_copy(self) -> Copy:
