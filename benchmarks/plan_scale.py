@@ -48,10 +48,10 @@ MAX_BATCH = 8
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("part", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    arguments.add_argument("part", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
-    for part in given.part:
+    for part in given.part or PARTS:
         process = multiprocessing.get_context("spawn").Process(target=measure, args=(part, given.seed))
         process.start()
         process.join()
