@@ -81,8 +81,7 @@ def _pool_table(plan: Plan, model: ModelPlan) -> Part:
 
 def _served(pipeline: PipelinePlan) -> str:
     """What a pipeline serves, if that is less than its slowest pool sustains (``penstock explain`` says why)."""
-    slowest_rps = min(stage.rate_rps for stage in pipeline.stages)
-    return f"{pipeline.rate_rps:.1f}" if pipeline.rate_rps < slowest_rps * (1 - 1e-6) else ""
+    return f"{pipeline.rate_rps:.1f}" if pipeline.is_held_down else ""
 
 
 def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:

@@ -13,6 +13,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from penstock.files import StrictModel
 from penstock.plan.documents.scenario import Scenario
 
+NEARLY = 1e-6
+"""Relative. Rates may have been rounded in text, and a solver fills an interface within a tolerance."""
+
 
 class StagePlan(StrictModel):
     """Blocks ``[start, stop)`` on ``workers`` workers, each on 1/``share`` of a ``device_class`` device.
@@ -57,6 +60,16 @@ class PipelinePlan(StrictModel):
 
     rate_rps: float = Field(gt=0)
     stages: list[StagePlan] = Field(min_length=1)
+
+    @property
+    def pools_rps(self) -> float:
+        """The rate of the slowest stage."""
+        return min(stage.rate_rps for stage in self.stages)
+
+    @property
+    def is_held_down(self) -> bool:
+        """Whether it serves less than its slowest stage sustains."""
+        return self.rate_rps < self.pools_rps * (1 - NEARLY)
 
 
 class Verified(StrictModel):

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from penstock.plan.documents.plan import Plan
+from penstock.plan.documents.plan import NEARLY, Plan
 from penstock.plan.documents.rules.interface_rules import interface_loads
 from penstock.profile.table import Profile
-
-NEARLY = 1e-6
-"""Relative. Rates may have been rounded in text, and a solver fills an interface within a tolerance."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +40,20 @@ class HeldDown:
 def held_down(plan: Plan, profiles: Mapping[str, Profile]) -> Iterator[HeldDown]:
     """The pipelines of ``plan`` that serve less than their slowest pool sustains. ``profiles`` by model name."""
     slower = {
-        (model.name, number): slowest_rps
+        (model.name, number): pipeline
         for model in plan.models
         for number, pipeline in enumerate(model.pipelines)
-        for slowest_rps in [min(stage.rate_rps for stage in pipeline.stages)]
-        if pipeline.rate_rps < slowest_rps * (1 - NEARLY)
+        if pipeline.is_held_down
     }
     if not slower:
         return
     loads = interface_loads(plan, profiles)
     used = {interface: sum(parts.values()) for interface, parts in loads.items()}
-    rates = {
-        (model.name, number): pipeline.rate_rps
-        for model in plan.models
-        for number, pipeline in enumerate(model.pipelines)
-    }
-    for key, slowest_rps in slower.items():
+    for key, pipeline in slower.items():
         full = sorted(one for one, parts in loads.items() if key in parts and used[one] > 1 - NEARLY)
         yield HeldDown(
             *key,
-            rates[key],
-            slowest_rps,
+            pipeline.rate_rps,
+            pipeline.pools_rps,
             tuple(FullInterface(*interface, used[interface]) for interface in full),
         )
