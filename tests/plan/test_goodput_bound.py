@@ -226,6 +226,33 @@ def test_one_pool_has_one_bound():
     assert pools_bound(table, [500.0], trial.paths, 0.99)[0] == pytest.approx(pools[0], rel=3 * PRECISION)
 
 
+def test_the_unit_of_the_weights_does_not_matter():
+    """A fleet whose cheapest chains need links. Demands were weights of thousands of requests a second, far above what
+    the links carry, so the prices of any policy were those of a fleet whose links are all that counts."""
+    rows = {("X", 1): [[4_000], [90_000]], ("Y", 1): [[9_000], [3_000]]}
+    profiles = {"a": toy_profile("a", rows, boundary_bytes=[0, 500_000, 0])}
+    classes = {"X": DeviceClass(count=4), "Y": DeviceClass(count=3)}
+    trial = Trial(poisson, "penstock", 5.0, (1, 2))
+    found = [
+        goodput_bounds(toy_scenario(classes, [toy_model("a", 20_000, weight=weight)]), profiles, trial, 0.99)
+        for weight in (1.0, 1e6, 1e-3)
+    ]
+    for weight, bounds in zip((1e6, 1e-3), found[1:], strict=True):
+        assert bounds.static_rps * weight == pytest.approx(found[0].static_rps, rel=2 * PRECISION)
+        assert bounds.any_policy_rps * weight == pytest.approx(found[0].any_policy_rps, rel=2 * PRECISION)
+
+
+def test_where_links_are_all_that_binds_any_policy_has_a_bound_too():
+    """Each request crosses a link that carries 100 a second, and devices are plenty."""
+    rows = {("X", 1): [[1_000], [90_000]], ("Y", 1): [[90_000], [1_000]]}
+    profiles = {"a": toy_profile("a", rows, boundary_bytes=[0, 125_000, 0])}
+    classes = {"X": DeviceClass(count=9, per_host=9), "Y": DeviceClass(count=9, per_host=9)}
+    scenario = toy_scenario(classes, [toy_model("a", 40_000)], bandwidth_gbps=0.1)
+    found = goodput_bounds(scenario, profiles, Trial(poisson, "penstock", 5.0, (1, 2)), 0.99)
+    assert 95 < found.static_rps < 110
+    assert found.static_rps * 0.99 < found.any_policy_rps < math.inf
+
+
 def two_chains(link_s):
     """One model, one class of one device; the second chain takes twice the device, and no link."""
     return ChainUses(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from penstock.plan.dispatch_table import dispatch_table
 from penstock.plan.documents.plan import Plan
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.goodput_bound.any_policy import any_policy_bound
-from penstock.plan.goodput_bound.chain_uses import chain_uses
+from penstock.plan.goodput_bound.chain_uses import ChainUses, chain_uses
 from penstock.plan.goodput_bound.given_pools import pools_bound
-from penstock.plan.goodput_bound.static_mix import fluid, static_bound
+from penstock.plan.goodput_bound.static_mix import Demand, fluid, static_bound
 from penstock.plan.planning_question import PlanningQuestion
 from penstock.profile.table import Profile
 from penstock.simulate.judge.trial import Trial
@@ -38,10 +40,24 @@ def goodput_bounds(
     uses = chain_uses(question)
     weights = question.weights
     slo_s = max(model.latency_slo_us for model in scenario.models) / US_PER_S
-    mean = fluid(uses, weights)
-    static_rps = static_bound(uses, weights, trial.paths, target, slo_s, 1.0 / mean.fleet_part)
-    any_rps = any_policy_bound(uses, weights, trial.paths, target, mean, slo_s, static_rps)
+    first_rps = 1.0 / fluid(uses, weights).fleet_part
+    static_rps = static_bound(uses, weights, trial.paths, target, slo_s, first_rps)
+    price = _prices_near(uses, weights, static_rps)
+    any_rps = any_policy_bound(uses, weights, trial.paths, target, price, slo_s, static_rps)
     return GoodputBounds(static_rps, any_rps)
+
+
+def _prices_near(uses: ChainUses, weights: Sequence[float], rate_rps: float) -> Demand:
+    """The prices of devices and links where the fleet is just used up, at ``rate_rps`` per unit of weight.
+
+    What the links carry is fixed, so the prices at another rate tell of other bottlenecks. If the links cannot carry
+    this rate for ever, there are no prices, and those of a lower one do: the bound holds at any.
+    """
+    while True:
+        price = fluid(uses, [rate_rps * weight for weight in weights])
+        if np.isfinite(price.fleet_part):
+            return price
+        rate_rps *= 0.9
 
 
 def bounds_of_pools(
