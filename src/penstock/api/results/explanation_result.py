@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.api.results.plan_result import PlanResult
-from penstock.api.showing.objective import unit_of
+from penstock.api.showing.objective import objective_text, unit_of
+from penstock.api.showing.plan_tables import verified_parts
 from penstock.api.showing.shown import Shown
 from penstock.api.showing.tables import Part, table
 from penstock.plan.documents.scenario import Scenario
@@ -43,11 +44,13 @@ class ExplanationResult(Shown):
         worth_unit = {"of every demand": "parts of every demand"}.get(
             unit, _paid_in(scenario) if is_cost else unit
         )
-        parts = [*_pools(found), *_worths(found, worth_unit), *why_chosen(plan)]
+        parts = [*_pools(found), *verified_parts(plan), *_worths(found, worth_unit), *why_chosen(plan)]
         parts += [why_idle(reason, is_cost) for reason in found.why_not]
         parts += [_margin_binds(reason) for reason in found.why_not if reason.fits_at_margin is not None]
-        parts.append(f"objective   {plan.objective:.4f} {unit}")
-        parts.append(f"relaxation  {found.relaxation:.4f} (if workers and devices could be split)")
+        parts.append(f"objective   {objective_text(plan.objective)} {unit}")
+        parts.append(
+            f"relaxation  {objective_text(found.relaxation)} (if workers and devices could be split)"
+        )
         if found.planner in NARROWER:
             parts.append(
                 f"worths and relaxation are for all pipelines that the planner penstock can use; {found.planner} "

@@ -18,6 +18,11 @@ def unit_of(scenario: Scenario) -> str:
     return "of every demand" if has_demands else rate_unit(scenario)
 
 
+def objective_text(value: float) -> str:
+    """An objective, or a bound on one: with four decimals, or with four digits if it is below 0.1."""
+    return f"{value:.4f}" if value >= 0.1 or value <= 0 else f"{value:.4g}"
+
+
 def rate_unit(scenario: Scenario) -> str:
     """The unit of a rate divided by a model's weight. If all weights are 1, it is a plain rate."""
     if any(model.weight != 1 for model in scenario.models):

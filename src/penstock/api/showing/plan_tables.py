@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from penstock.api.showing.objective import unit_of
+from penstock.api.showing.objective import objective_text, unit_of
 from penstock.api.showing.tables import Part, table
 from penstock.plan.documents.plan import ModelPlan, PipelinePlan, Plan, StagePlan, Verified
 from penstock.plan.energy import plan_power
@@ -15,33 +16,35 @@ def plan_parts(plan: Plan) -> list[Part]:
     """Pools of every model, devices of every class, and the proof."""
     found: list[Part] = [_pool_table(plan, model) for model in plan.models]
     found.append(table("Devices", ["class", "used", "in service"], _devices(plan)))
-    if plan.verification is not None:
-        how = plan.verification
-        found.append(
-            table(
-                f"Verified: {how.arrivals} arrivals, policy {how.policy}, {len(how.seeds)} runs of "
-                f"{how.seconds:g} s",
-                ["model", "rate/s", "95% interval", "attainment"],
-                [
-                    [
-                        m.name,
-                        f"{m.offered_rps:.1f}",
-                        _interval(m.verified),
-                        f"{m.verified.attainment:.2%}",
-                    ]
-                    for m in plan.models
-                    if m.verified
-                ],
-            )
-        )
-        if shares := held_shares(plan):
-            title = "Limits of what can be held (docs/goodput-bound.md), rate / weight in requests/s"
-            found.append(table(title, ["with", "at most", "held"], shares))
-    return [*found, *_proof(plan)]
+    return [*found, *verified_parts(plan), *_proof(plan)]
+
+
+def verified_parts(plan: Plan) -> Iterator[Part]:
+    """The rates that were verified and the limits of what can be held; nothing for a plan that was not verified."""
+    how = plan.verification
+    if how is None:
+        return
+    yield table(
+        f"Verified: {how.arrivals} arrivals, policy {how.policy}, {len(how.seeds)} runs of {how.seconds:g} s",
+        ["model", "rate/s", "95% interval", "attainment"],
+        [
+            [m.name, rate_text(m.offered_rps), _interval(m.verified), f"{m.verified.attainment:.2%}"]
+            for m in plan.models
+            if m.verified
+        ],
+    )
+    if shares := held_shares(plan):
+        unit = "parts of every demand" if plan.scenario.models[0].rate_rps else "rate / weight in requests/s"
+        title = f"Limits of what can be held (docs/goodput-bound.md), {unit}"
+        yield table(title, ["with", "at most", "held"], shares)
 
 
 def held_shares(plan: Plan) -> list[list[str]]:
-    """Rows of (limit, its rate / weight, the share that the verified rates hold), for those that the plan states."""
+    """Rows of (limit, its rate / weight, the share that the verified rates hold), for those that the plan states.
+
+    Each row allows what the row before it allows, and more. So a limit holds for the rows before it too, and none of
+    them is shown above it.
+    """
     if any(model.verified is None for model in plan.models):
         return []
     weights = [own.weight for own in plan.scenario.models]
@@ -51,22 +54,29 @@ def held_shares(plan: Plan) -> list[list[str]]:
         ("static_bound_rps", "any fixed division of the fleet"),
         ("any_policy_bound_rps", "any policy, even one that moves devices"),
     )
-    return [
-        [text, f"{bound:.1f}", f"{held / bound:.1%}"]
-        for key, text in limits
-        if isinstance(bound := plan.stats.get(key), float)
-    ]
+    rows: list[list[str]] = []
+    least = math.inf
+    for key, text in reversed(limits):
+        if isinstance(bound := plan.stats.get(key), float):
+            least = min(least, bound)
+            rows.insert(0, [text, rate_text(least), f"{held / least:.1%}"])
+    return rows
+
+
+def rate_text(rate_rps: float) -> str:
+    """A rate with one decimal, or with three digits if it is so low that one decimal would say little."""
+    return f"{rate_rps:.1f}" if rate_rps >= 1 or rate_rps <= 0 else f"{rate_rps:.3g}"
 
 
 def _interval(verified: Verified) -> str:
     if verified.low_rps is None or verified.high_rps is None:
         return ""
-    return f"{verified.low_rps:.1f}-{verified.high_rps:.1f}"
+    return f"{rate_text(verified.low_rps)}-{rate_text(verified.high_rps)}"
 
 
 def _pool_table(plan: Plan, model: ModelPlan) -> Part:
     title = (
-        f"{model.name}: {model.rate_rps:.1f} requests/s within {model.slo_us / 1e3:.2f} ms "
+        f"{model.name}: {rate_text(model.rate_rps)} requests/s within {model.slo_us / 1e3:.2f} ms "
         f"(margin {model.margin_us / 1e3:.2f} ms); times in ms"
     )
     columns = ["", "blocks", "class", "batch", "workers", "devices", "infer", "transfer", "slack", "rate/s"]
@@ -81,7 +91,7 @@ def _pool_table(plan: Plan, model: ModelPlan) -> Part:
 
 def _served(pipeline: PipelinePlan) -> str:
     """What a pipeline serves, if that is less than its slowest pool sustains (``penstock explain`` says why)."""
-    return f"{pipeline.rate_rps:.1f}" if pipeline.is_held_down else ""
+    return rate_text(pipeline.rate_rps) if pipeline.is_held_down else ""
 
 
 def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:
@@ -102,7 +112,7 @@ def _pools(plan: Plan, model: ModelPlan) -> Iterator[list[str]]:
                 f"{stage.inference_us / 1e3:.3f}",
                 f"{stage.transfer_us / 1e3:.3f}",
                 f"{slack_ms:.3f}" if s == 0 else "",
-                f"{stage.rate_rps:.1f}",
+                rate_text(stage.rate_rps),
             ]
 
 
@@ -119,8 +129,8 @@ def _devices(plan: Plan) -> Iterator[list[str]]:
 
 
 def _proof(plan: Plan) -> Iterator[str]:
-    yield f"objective  {plan.objective:.4f} {unit_of(plan.scenario)}"
-    yield f"bound      {plan.bound:.4f} ({_what_bounds(plan)})"
+    yield f"objective  {objective_text(plan.objective)} {unit_of(plan.scenario)}"
+    yield f"bound      {objective_text(plan.bound)} ({_what_bounds(plan)})"
     yield f"gap        {plan.gap:.2e}, {plan.status}"
     if (hourly := hourly_cost(plan)) is not None:
         rate = sum(model.offered_rps for model in plan.models)
@@ -143,4 +153,6 @@ def _proof(plan: Plan) -> Iterator[str]:
 def _what_bounds(plan: Plan) -> str:
     if plan.planner in ("dart-r", "even"):
         return "from device time: no plan exceeds it, and few come near"
+    if plan.scenario.planner.pays_for_devices:
+        return "no plan of this space needs less"
     return "no plan of this space exceeds it"
