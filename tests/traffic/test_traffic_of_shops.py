@@ -105,6 +105,9 @@ class TestByModel:
             (["poisson", "gamma:cv=2"], "give one for all models"),
             (["a=poisson", "a=gamma:cv=2"], "given twice"),
             (["a=cameras:fps=30"], "draws all models together"),
+            (["ab=poisson"], "no model is named 'ab'. Did you mean"),
+            (["elsewhere=gamma:cv=4"], "no model is named 'elsewhere'. Use one of: a, b"),
+            (["trace:poisson=poisson"], "no such file"),
         ):
             with pytest.raises(BadInputError, match=words):
                 parse_by_model(specs, ["a", "b"])

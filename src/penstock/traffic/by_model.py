@@ -10,9 +10,11 @@ import numpy as np
 
 from penstock.errors import BadInputError
 from penstock.traffic.arrivals import ArrivalProcess, Arrivals, ArrivalSource, merged_arrivals
+from penstock.traffic.known import KNOWN
 from penstock.traffic.processes.replay import TraceReplay
 from penstock.traffic.routed_trace import RoutedTrace, routed
 from penstock.traffic.spec import parse_arrivals
+from penstock.traffic.suggest import suggest
 
 AnyArrivals = ArrivalProcess | ArrivalSource
 
@@ -60,14 +62,16 @@ def parse_by_model(
 
     A spec without a model is for those that have none of their own (default: poisson). If it is a trace whose rows name
     models, each model gets its own rows. A relative file starts from ``base``. Raises :class:`BadInputError` for two
-    specs of one model, for an unknown process, for one that draws several models together beside others, and for a
-    trace that does not fit the models.
+    specs of one model, for an unknown model or process, for a process that draws several models together beside others,
+    and for a trace that does not fit the models.
     """
     own: dict[str, str] = {}
     rest: list[str] = []
     for text in [specs] if isinstance(specs, str) else specs:
         name, equals, spec = text.partition("=")
         if not (equals and name in models):
+            if _process_of(text) not in KNOWN and _process_of(spec) in KNOWN:
+                raise BadInputError(f"--arrivals {text}: no model is named {name!r}. {suggest(name, models)}")
             rest.append(text)
         elif name in own:
             raise BadInputError(f"--arrivals {name} is given twice: {own[name]} and {spec}. Keep one.")
@@ -93,6 +97,10 @@ def parse_by_model(
             )
         processes.append(process)
     return ByModel(tuple(processes))
+
+
+def _process_of(spec: str) -> str:
+    return spec.partition(":")[0]
 
 
 def as_recorded(specs: Sequence[str]) -> list[str]:
