@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from penstock.api.results.comparison_result import Comparison, ComparisonResult
 from penstock.cli.planning import compare, plan
 from penstock.cli.running import report, simulate, sweep
 from penstock.errors import BadInputError
@@ -80,7 +82,9 @@ def test_sweep_is_relative_to_the_verified_rate(held):
     assert model["load_factor"] == pytest.approx(1.0, abs=0.05)
     assert model["goodput_rps"] == pytest.approx(model["load_factor"] * model["planned_rps"])
     assert model["low_rps"] <= model["goodput_rps"] <= model["high_rps"]
-    assert "load factor" in run(sweep, held, "--seconds", 5, "--seeds", 1).stdout
+    text = run(sweep, held, "--seconds", 5, "--seeds", 1).stdout
+    assert "load factor" in text
+    assert re.search(r"^ +toy .* - ", text, re.MULTILINE), "one run has no interval"
 
 
 def test_sweep_knows_policies_that_decide_by_stage(held):
@@ -107,6 +111,16 @@ def test_compare_and_its_figures(folder, tmp_path):
     run(report, tmp_path / "compare.json", "--figures", tmp_path / "figures")
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert {"load-factor-at-99-by-scenario", "utilisation-of-fast", "attainment-over-load-scenario"} <= drawn
+
+
+@pytest.mark.parametrize(("seeds", "shown"), [(1, "-"), (2, "80-100")])
+def test_one_run_has_no_interval(seeds, shown):
+    model = {"load_factor": 0.9, "low_rps": 80.0, "high_rps": 100.0}
+    system = {"name": "np", "margin": 0.1, "goodput_rps": 90.0, "ratio": 1.0, "share_of_fluid": 0.9}
+    system = {**system, "share_of_bound": 0.9, "models": [model]}
+    asked = Comparison(("np",), ("penstock",), 0.99, ("poisson",), 1.0, seeds, False)
+    found = ComparisonResult(asked, ({"scenario": "s", "systems": [system]},), (), {})
+    assert found.parts()[0].rows[0][-1] == shown
 
 
 def test_a_damaged_comparison_is_refused(tmp_path):

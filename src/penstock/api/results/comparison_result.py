@@ -94,8 +94,12 @@ class ComparisonResult(Shown):
                     f"{system['share_of_fluid']:.3f}",
                     f"{system['share_of_bound']:.3f}",
                     ", ".join(f"{model['load_factor']:.2f}" for model in system["models"]),
+                    # One run has no interval.
                     ", ".join(
-                        f"{model['low_rps']:.0f}-{model['high_rps']:.0f}" for model in system["models"]
+                        f"{model['low_rps']:.0f}-{model['high_rps']:.0f}"
+                        if self.comparison.seeds > 1
+                        else "-"
+                        for model in system["models"]
                     ),
                 ]
                 for system in one["systems"]

@@ -58,7 +58,8 @@ class SweepResult(Shown):
                         f"{model.offered_rps:.1f}",
                         f"{one.held_rps / model.offered_rps:.3f}",
                         f"{one.held_rps:.1f}",
-                        f"{one.low_rps:.1f} - {one.high_rps:.1f}",
+                        # One run has no interval.
+                        f"{one.low_rps:.1f} - {one.high_rps:.1f}" if self.sweep.seeds > 1 else "-",
                         f"{one.attainment:.2%}",
                     ]
                     for model, one in zip(self.planned.plan.models, self.score.models, strict=True)
