@@ -59,7 +59,8 @@ def hold_options(command: F) -> F:
             "--hold",
             type=Share(min_open=True, max_open=True),
             metavar="SHARE",
-            help="Choose margins by simulation, and state only rates at which SHARE of the requests (0.99) is met.",
+            help="Plan for the load's own bursts in place of a margin, and state only rates at which SHARE of the "
+            "requests (0.99) is met in simulation.",
         ),
     ):
         command = option(command)
