@@ -93,6 +93,17 @@ def test_the_interval_of_two_seeds_is_that_of_their_mean(other):
     assert held.high_rps - held.rate_rps == pytest.approx(held.rate_rps - held.low_rps)
 
 
+def test_no_interval_begins_below_zero():
+    """Two seeds that differ by half: 12.706 / 2 of their distance is more than either rate."""
+    search = Search(100.0, 0.99, 0.005)
+    while not search.has_ended:
+        shares = [0.01 * (search.next_rps / at) ** 20 for at in (100.0, 150.0)]
+        search.note(np.array([round(1e6 * min(share, 1.0)) for share in shares]), np.full(2, 10**6))
+    held = search.held()
+    assert held.low_rps == 0.0
+    assert held.high_rps > 2 * held.rate_rps
+
+
 def test_models_that_share_a_pool_are_searched_together():
     """Two workers of 1 ms for rates of 3 : 1, together 2,000 / 0.99 a second; the third model is on its own."""
     stages = [Stage([1_000], [0]), Stage([1_000], [1]), Stage([4_000], [2])]

@@ -170,7 +170,7 @@ class Search:
             variance = (seeds - 1) / seeds * float(((left_out - left_out.mean()) ** 2).sum())
             spread = student_quantile(0.95, seeds - 1) * math.sqrt(variance)
         best = next(one for one in self.tried if one[0] == self.low)
-        return Held(self.low, self._attainment(best), self.low - spread, self.low + spread, curve)
+        return Held(self.low, self._attainment(best), max(self.low - spread, 0.0), self.low + spread, curve)
 
     def _next(self) -> float:
         if self.low == 0.0 or self.high == math.inf:
