@@ -31,6 +31,17 @@ def test_the_rates_found_are_in_proportion_and_hold() -> None:
     assert attainments(plan, profiles, trial, [a, b]).min() >= 0.9
 
 
+def test_the_interval_is_over_the_seeds() -> None:
+    """It was the last bracket of the search, at whose lower end the rate itself lay."""
+    scenario, profiles = one_l4()
+    plan = scheduled_plan(scenario, profiles, bound=0.0, miss_budget=0.01)
+    for seeds in ((0,), (0, 1, 2, 3)):
+        trial = Trial(parse_arrivals("poisson"), seconds=5.0, seeds=seeds)
+        for model in evaluate(plan, profiles, trial, target=0.9, tolerance=0.02).models:
+            assert model.high_rps - model.held_rps == pytest.approx(model.held_rps - model.low_rps)
+            assert (model.high_rps > 1.001 * model.held_rps) == (len(seeds) > 1)
+
+
 def test_jobs_go_to_the_device_that_is_free_first() -> None:
     # Two devices. A long job takes device 0 until 60 ms; the short ones run on device 1 one after another, and the job
     # that comes at 60 ms finds both free.

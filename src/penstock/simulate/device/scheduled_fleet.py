@@ -22,33 +22,30 @@ from penstock.simulate.device.device_loop import NONE, QUEUE, Overheads
 from penstock.simulate.device.interference import Interference
 from penstock.simulate.device.mixes import JobArrivals, SharedModel
 from penstock.simulate.device.setups import Setup
+from penstock.simulate.judge.sweep import sweep_together
 from penstock.simulate.judge.trial import WARM_UP_SHARE, Trial
 from penstock.traffic.arrivals import draw_arrivals
 from penstock.units import us_from_seconds
+
+USUAL_LOAD = 0.8
+"""The share of the planned rate at which the search starts."""
 
 
 def evaluate_scheduled(
     plan: Plan, profiles: Mapping[str, Profile], trial: Trial, *, target: float, tolerance: float
 ) -> Score:
-    """The highest rates, in proportion to the planned ones, at which every model holds ``target``."""
-    planned = [model.rate_rps for model in plan.models]
-    low, high = 0.0, 1.2
-    at_low: F64 = np.ones(len(planned))
-    curves: list[list[tuple[float, float]]] = [[] for _ in planned]
-    while high - low > tolerance * max(low, 0.1):
-        middle = (low + high) / 2
-        rates = [middle * rate for rate in planned]
-        attained = scheduled_attainments(plan, profiles, trial, rates)
-        for curve, rate, share in zip(curves, rates, attained.tolist(), strict=True):
-            curve.append((rate, share))
-        if attained.min() >= target:
-            low, at_low = middle, attained
-        else:
-            high = middle
+    """The highest rates, in proportion to the planned ones, at which every model holds ``target``.
+
+    Their 95% intervals are over the seeds of ``trial``.
+    """
+    first = [USUAL_LOAD * model.rate_rps for model in plan.models]
+    found = sweep_together(
+        lambda rates: _counts(plan, profiles, trial, rates), first, target=target, tolerance=tolerance
+    )
     return Score(
         tuple(
-            ModelScore(model.name, low * rate, float(share), low * rate, high * rate, tuple(sorted(curve)))
-            for model, rate, share, curve in zip(plan.models, planned, at_low, curves, strict=True)
+            ModelScore(model.name, one.rate_rps, one.attainment, one.low_rps, one.high_rps, one.curve)
+            for model, one in zip(plan.models, found, strict=True)
         )
     )
 
@@ -57,17 +54,26 @@ def scheduled_attainments(
     plan: Plan, profiles: Mapping[str, Profile], trial: Trial, rates_rps: Sequence[float]
 ) -> F64:
     """The share of each model's requests within the SLO, over all seeds, the warm-up left out: (models,)."""
-    met, arrived = np.zeros(len(plan.models)), np.zeros(len(plan.models))
+    missed, arrived = _counts(plan, profiles, trial, rates_rps)
+    return np.asarray(1.0 - missed.sum(axis=0) / np.maximum(arrived.sum(axis=0), 1))
+
+
+def _counts(
+    plan: Plan, profiles: Mapping[str, Profile], trial: Trial, rates_rps: Sequence[float]
+) -> tuple[I64, I64]:
+    """Requests missed and requests arrived after the warm-up, each int64 (seeds, models)."""
+    models = len(plan.models)
+    slo_us = np.array([model.slo_us for model in plan.models])
+    missed, arrived = [], []
     for seed in trial.seeds:
         arrivals = draw_arrivals(trial.arrivals, rates_rps, trial.seconds, np.random.default_rng(seed))
         jobs = JobArrivals(arrivals.arrival_us.astype(np.float64), arrivals.model)
         end_us = run_scheduled(plan, profiles, jobs).end_us
-        slo_us = np.array([model.slo_us for model in plan.models])
         counted = arrivals.arrival_us >= us_from_seconds(trial.seconds * WARM_UP_SHARE)
-        within = counted & (end_us - arrivals.arrival_us <= slo_us[arrivals.model])
-        met += np.bincount(arrivals.model[within], minlength=len(plan.models))
-        arrived += np.bincount(arrivals.model[counted], minlength=len(plan.models))
-    return 1.0 - (arrived - met) / np.maximum(arrived, 1)
+        late = counted & (end_us - arrivals.arrival_us > slo_us[arrivals.model])
+        missed.append(np.bincount(arrivals.model[late], minlength=models))
+        arrived.append(np.bincount(arrivals.model[counted], minlength=models))
+    return np.stack(missed), np.stack(arrived)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ crossing of the rest from the rates already tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,6 +76,24 @@ def sweep(
                 group.note(missed, arrived)
     held = {m: one for group in groups for m, one in group.held(first_rps)}
     return [held[m] for m in range(table.n_models)]
+
+
+def sweep_together(
+    count: Callable[[Sequence[float]], tuple[I64, I64]],
+    first_rps: Sequence[float],
+    *,
+    target: float,
+    tolerance: float,
+) -> list[Held]:
+    """As :func:`sweep` for models that all keep the proportions of ``first_rps``.
+
+    ``count`` of (models,) rates gives the requests missed and arrived, each (seeds, models).
+    """
+    group = _Group(list(range(len(first_rps))), Search(1.0, target, tolerance))
+    while not group.search.has_ended:
+        missed, arrived = count([group.search.next_rps * rate for rate in first_rps])
+        group.note(missed, arrived)
+    return [held for _, held in group.held(first_rps)]
 
 
 def _sharing(table: DispatchTable) -> list[list[int]]:
