@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from penstock.api.showing.summaries import over_seeds, seed_table
 from penstock.cli.running.simulate import command
 from penstock.errors import BadInputError
 from penstock.plan.documents.scenario import load_profiles, load_scenario
@@ -17,6 +18,7 @@ from penstock.plan.planners.pool_planner import PoolPlanner
 from penstock.profile.store import save_profile
 from penstock.profile.table import Block, LatencyTable, Profile, Provenance
 from penstock.record import load_record
+from penstock.report.summary import ModelSummary
 
 SCENARIO = """
 version: 1
@@ -107,3 +109,11 @@ def test_an_existing_record_is_not_replaced(plan, tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(BadInputError, match="--force"):
         run(plan, "--seconds", 1, "-o", tmp_path / "run")
+
+
+@pytest.mark.parametrize(("requests", "shown"), [(0, ("-", "-")), (4, ("100.00%", "0.00%"))])
+def test_no_request_over_all_seeds_is_no_attainment(requests, shown):
+    """A table of one run shows none either. It was 100% of nothing."""
+    run = ModelSummary("toy", requests, requests, 0.1, 1.0, 0.1, -1.0, -1.0, -1.0, {"met": requests})
+    (row,) = seed_table("Models", over_seeds([[run], [run]])).rows
+    assert row[3:5] == shown

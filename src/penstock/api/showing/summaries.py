@@ -84,12 +84,13 @@ def seed_table(title: str, models: Sequence[SeedSummary]) -> Table:
 
 
 def _seed_row(model: SeedSummary) -> list[object]:
+    requests = sum(run.requests for run in model.runs)
     return [
         model.runs[0].name,
-        sum(run.requests for run in model.runs),
+        requests,
         f"{fmean(run.offered_rps for run in model.runs):.1f}",
-        f"{model.attainment.mean:.2%}",
-        f"{model.attainment.half_width:.2%}",
+        f"{model.attainment.mean:.2%}" if requests else "-",
+        f"{model.attainment.half_width:.2%}" if requests else "-",
         f"{model.goodput_rps.mean:.1f}",
         f"{model.goodput_rps.half_width:.1f}",
     ]
