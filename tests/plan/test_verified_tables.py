@@ -10,7 +10,7 @@ from placed_plans import computing, planned
 from toy_plans import toy_model, toy_profile, toy_scenario
 
 from penstock.api.results.plan_result import PlanResult
-from penstock.api.showing.objective import objective_text
+from penstock.api.showing.objective import held_unit, objective_text
 from penstock.api.showing.plan_tables import held_shares, plan_parts, rate_text
 from penstock.api.showing.tables import as_text
 from penstock.cluster import DeviceClass, DevicePower
@@ -35,6 +35,7 @@ def verified(rate_rps: float = 100.0, **limits: float) -> Plan:
 
 
 def test_no_limit_is_above_that_of_a_row_that_allows_more():
+    assert held_unit(verified().scenario) == "requests/s"
     rows = held_shares(verified())
     assert [row[1:] for row in rows] == [["181.8", "55.0%"]] * 3
     assert rows[0][0].startswith("these pools")
@@ -68,6 +69,7 @@ def test_a_bound_on_what_is_paid_is_one_from_below(
         [toy_model("m", 40_000, rate_rps=50.0)],
         objective=objective,
     )
+    assert held_unit(paid) == "of every demand"
     text = as_text(plan_parts(plan.edited(scenario=paid)))
     assert f"(no plan of this space {words})" in text
     assert "(docs/goodput-bound.md), parts of every demand" in text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from penstock.api.showing.objective import held_unit
+from penstock.api.showing.plan_tables import rate_text
 from penstock.api.trials import any_rate, check_share
 from penstock.plan.documents.plan import Plan, Verification
 from penstock.plan.documents.scenario import Scenario
@@ -43,7 +45,7 @@ def plan_held(scenario: Scenario, profiles: Mapping[str, Profile], asked: Holdin
         def watch(measured: Measured) -> None:
             nonlocal tried, best_rps
             tried, best_rps = tried + 1, max(best_rps, measured.goodput_rps)
-            step(tried, f"{tried} plans tried, the best holds {best_rps:.1f} requests/s per unit of weight")
+            step(tried, f"{tried} plans tried, the best holds {rate_text(best_rps)} {held_unit(scenario)}")
 
         def measured_by(runs: Trial, tolerance: float) -> Callable[..., Score]:
             return lambda plan, near=None: evaluate(

@@ -14,8 +14,12 @@ def unit_of(scenario: Scenario) -> str:
         return "an hour for the devices used"
     if scenario.planner.objective == "energy":
         return "W for the devices used, when busy"
-    has_demands = scenario.models[0].rate_rps is not None
-    return "of every demand" if has_demands else rate_unit(scenario)
+    return held_unit(scenario)
+
+
+def held_unit(scenario: Scenario) -> str:
+    """What the least rate / weight counts, whatever the objective: parts of the demands, if there are any."""
+    return "of every demand" if scenario.models[0].rate_rps is not None else rate_unit(scenario)
 
 
 def objective_text(value: float) -> str:
