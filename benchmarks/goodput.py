@@ -126,6 +126,9 @@ def measured(
         tolerance=0.005,
         judges=(under(how.middle), under(how.last)),
     )
+    if closed_loop:
+        # The published rule of imported scenarios is the baselines'. The published plan is what it is.
+        scenario = scenario.with_planner(share_devices=True)
     found = contest(
         scenario, profiles, rules, baselines=baselines, closed_loop=closed_loop, published=published
     )

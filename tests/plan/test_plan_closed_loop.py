@@ -371,3 +371,79 @@ def test_a_demand_that_fresh_seeds_do_not_confirm_gets_more():
         asked, PROFILES, evaluate=judge(lambda m: 1.0), paths=even, confirm=confirm, verification=HOW
     )
     assert plan.objective == pytest.approx(9.0)
+
+
+def test_a_demand_above_what_the_needs_say_is_tried_too():
+    """By their need, Poisson arrivals of 760/s take more than the 800/s there are, which hold them all the same."""
+    asked = demanding((760.0,), devices=4)
+    plan = plan_to_hold(
+        asked,
+        PROFILES,
+        evaluate=judge(lambda m: 1.0),
+        paths=poisson,
+        confirm=lambda plan, rates: [0.995 for _ in rates],
+        verification=HOW,
+    )
+    assert plan.objective == pytest.approx(12.0)
+    with pytest.raises(InfeasibleError, match="no plan holds the demands"):
+        plan_to_hold(
+            asked,
+            PROFILES,
+            evaluate=judge(lambda m: 0.9),
+            paths=poisson,
+            confirm=lambda plan, rates: [0.995 for _ in rates],
+            verification=HOW,
+        )
+
+
+def test_a_demand_that_no_fleet_of_this_size_meets_names_the_part_that_would_be_served():
+    with pytest.raises(InfeasibleError, match=r"at most 0\.5 of every rate_rps"):
+        plan_to_hold(
+            demanding((1600.0,), devices=4),
+            PROFILES,
+            evaluate=judge(lambda m: 1.0),
+            paths=even,
+            confirm=lambda plan, rates: [0.995 for _ in rates],
+            verification=HOW,
+        )
+
+
+@pytest.mark.parametrize(("most", "stages"), [(1, 1), (2, 2), (3, 2)])
+def test_whole_models_stay_whole_if_the_scenario_asks_for_that(most, stages):
+    """Block 0 is quick on x, and block 1 on y; both together hold 1,000/s, whole models 91 and 91."""
+    profile = toy_profile("a", {("x", 1): [[1_000], [10_000]], ("y", 1): [[10_000], [1_000]]})
+    fleet = {"x": DeviceClass(count=1), "y": DeviceClass(count=1)}
+    asked = toy_scenario(fleet, [toy_model("a", 100_000)]).with_planner(max_stages=most)
+    plan = plan_to_hold(
+        asked,
+        {"a": profile},
+        evaluate=judge(lambda m: 1.0),
+        paths=even,
+        confirm=lambda plan, rates: [0.995 for _ in rates],
+        verification=HOW,
+    )
+    assert max(len(p.stages) for p in plan.models[0].pipelines) == stages
+    assert plan.scenario.planner.max_stages == (1 if most == 1 else 3)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_devices_are_shared_by_models_only_if_the_scenario_allows_it(shares):
+    """Halves of one device: with two models of equal weight, it has one half of each, or nothing at all."""
+    profiles = {name: toy_profile(name, {("fast", 1): [[10_000]], ("fast", 2): [[12_000]]}) for name in "ab"}
+    fleet = {"fast": DeviceClass(count=1, max_share=2)}
+    asked = toy_scenario(fleet, [toy_model(name, 100_000) for name in "ab"]).with_planner(
+        share_devices=shares
+    )
+    search = {
+        "evaluate": judge(lambda m: 1.0),
+        "paths": even,
+        "confirm": lambda plan, rates: [0.995 for _ in rates],
+        "verification": HOW,
+    }
+    if not shares:
+        with pytest.raises(InfeasibleError, match="cluster"):
+            plan_to_hold(asked, profiles, **search)
+        return
+    plan = plan_to_hold(asked, profiles, **search)
+    assert [m.pipelines[0].stages[0].share for m in plan.models] == [2, 2]
+    check_plan(plan, profiles)

@@ -57,7 +57,7 @@ class Candidates:
     def __init__(self, scenario: Scenario, profiles: Mapping[str, Profile], stages: int) -> None:
         self._profiles = profiles
         self._slo_us = np.array([model.latency_slo_us for model in scenario.models], dtype=np.float64)
-        bare = scenario.with_planner(max_stages=stages, batch_build_factor=1.0, share_devices=True)
+        bare = scenario.with_planner(max_stages=stages, batch_build_factor=1.0)
         bare = bare.with_models(lambda model: model.with_margin(0.0))  # also for what errors say
         self._question = PlanningQuestion(bare, profiles, equal_parts=False)
         self._fleet = self._question.fleet
@@ -114,9 +114,12 @@ class Candidates:
         """Why no workers can be found."""
         if not self.meets_demand:
             return fleet_too_small(self._scenario)
+        most = self._scenario.with_planner(objective="throughput")
+        part = Candidates(most, self._profiles, most.planner.max_stages).bound
         return InfeasibleError(
-            "the cluster cannot meet the demand and leave time for queueing. Lower rate_rps, or add devices; "
-            "'penstock capacity' says which."
+            f"the cluster cannot meet the demand and leave time for queueing. If nothing queued, it would serve at "
+            f"most {part:.3g} of every rate_rps. Lower rate_rps, or add devices; 'penstock capacity' says which. "
+            f"'plan --hold' with objective throughput finds the part that is held."
         )
 
     def plan(self, drafted: Drafted) -> Plan:

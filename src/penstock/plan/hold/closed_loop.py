@@ -25,8 +25,8 @@ BACK_OFF = 0.005
 
 MOST_BACK_OFFS = 60
 
-MOST_STAGES = 3
-"""At least so many stages are planned, even if the scenario allows fewer."""
+USUAL_STAGES = 3
+"""So many stages are planned if the scenario allows two, which is what it allows if it says nothing."""
 
 
 def plan_to_hold(
@@ -142,7 +142,13 @@ def _plan_demands(
 
 
 def _candidates(scenario: Scenario, profiles: Mapping[str, Profile]) -> Candidates:
-    return Candidates(scenario, profiles, max(scenario.planner.max_stages, MOST_STAGES))
+    return Candidates(scenario, profiles, held_stages(scenario))
+
+
+def held_stages(scenario: Scenario) -> int:
+    """How many stages the closed loop plans. One, which nobody has without asking for it, stays one."""
+    asked = scenario.planner.max_stages
+    return asked if asked == 1 else max(asked, USUAL_STAGES)
 
 
 def verified(

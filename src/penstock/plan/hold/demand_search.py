@@ -34,6 +34,9 @@ LEARNED = 0.7
 LEAST_STEP = 0.005
 """If a model lacks a little, it is planned with more by at least this part."""
 
+FIRST_TRUST = (1.0, 1.05, 1.1, 1.2)
+"""Plans may hold more than the needs say. If no workers are enough by them, they are trusted with more."""
+
 
 @final
 @dataclass
@@ -51,20 +54,14 @@ class DemandSearch:
 
     def __post_init__(self) -> None:
         self.trust = np.ones(len(self.demands_rps))
-        self.program = self.candidates.program(PLANNED_PARTS[0])
         self.needs = own_needs(self.paths, self.candidates.slo_s, self.target)
 
     def run(self) -> Plan:
         """The cheapest plan found that holds the demands. :class:`InfeasibleError` if none does."""
         asked = np.array(self.demands_rps)
         best: tuple[Plan, F64] | None = None
-        for number in range(FITS):
-            drafted = self._drafted()
-            if drafted is None and number == 0:  # more of the interfaces may do
-                self.program = self.candidates.program(PLANNED_PARTS[-1])
-                drafted = self._drafted()
-                if drafted is None:
-                    raise self.candidates.no_plan()
+        drafted: Drafted | None = self._first()
+        for _ in range(FITS):
             if drafted is None:
                 break
             plan = self.candidates.plan(drafted)
@@ -80,6 +77,7 @@ class DemandSearch:
             if np.allclose(learned, self.trust, rtol=LEAST_STEP / 2):
                 break
             self.trust = learned
+            drafted = self._drafted()
         if best is None:
             raise InfeasibleError(
                 "no plan holds the demands: their queues miss the SLOs on every fleet tried. Raise the SLOs, add "
@@ -87,6 +85,18 @@ class DemandSearch:
             )
         self.trust = best[1]
         return best[0]
+
+    def _first(self) -> Drafted:
+        """The first draft: with little of the interfaces, then with more, then trusted with more than it needs."""
+        if np.isfinite(self.candidates.bound):
+            for trust in FIRST_TRUST:
+                self.trust = np.full(len(self.demands_rps), trust)
+                for part in PLANNED_PARTS:
+                    self.program = self.candidates.program(part)
+                    drafted = self._drafted()
+                    if drafted is not None:
+                        return drafted
+        raise self.candidates.no_plan()
 
     def with_more(self, lacks: Sequence[bool], part: float) -> Plan:
         """The cheapest plan in which the models that ``lacks`` names are trusted with less by ``part``."""

@@ -86,8 +86,9 @@ class DepthSearch:
                 self._draft(part, pooled_needs(self.paths, slo_s, self.target), 1, self._shared)
         if self._ranked()[0].goodput_rps <= 0.0:
             raise InfeasibleError(
-                "no plan holds the target at any rate tried: the SLOs leave no time for queueing. Raise "
-                "the SLOs, or ask for a lower attainment."
+                "no plan holds the target at any rate tried: the SLOs leave no time for queueing, or the 99th "
+                "percentiles of the profiles none for late batches. Raise the SLOs, profile again, or ask for a "
+                "lower attainment."
             )
         return self._eliminate()
 

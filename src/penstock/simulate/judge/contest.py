@@ -16,7 +16,7 @@ from penstock.plan.documents.margin import DEFAULT_MARGIN
 from penstock.plan.documents.plan import Plan
 from penstock.plan.documents.scenario import Scenario
 from penstock.plan.hold.candidates import Candidates
-from penstock.plan.hold.closed_loop import search_to_hold
+from penstock.plan.hold.closed_loop import held_stages, search_to_hold
 from penstock.plan.interfaces import Judge, Score, SearchLimits
 from penstock.plan.planners.by_name import PLANNERS
 from penstock.profile.table import Profile
@@ -135,7 +135,7 @@ def contest(
             judges=judges,
         )
         entries.append(rules.entry(found.plan, profiles, CLOSED_LOOP, policy, None))
-    fluid = Candidates(scenario, profiles, max(3, scenario.planner.max_stages)).bound
+    fluid = Candidates(scenario, profiles, held_stages(scenario)).bound
     first = rules.entry(reference, profiles, PUBLISHED, PUBLISHED_POLICY, DEFAULT_MARGIN)
     bounds = goodput_bounds(scenario, profiles, rules.final(PUBLISHED_POLICY), rules.target)
     return Contest(first, tuple(entry for entry in entries if entry is not None), fluid, bounds)

@@ -20,7 +20,7 @@ from penstock.simulate.judge.trial import Trial
 from penstock.units import US_PER_S
 
 MOST_STAGES = 3
-"""At least so many stages count: the closed loop plans with three even if the scenario allows fewer."""
+"""At least so many stages count: the closed loop plans with three if the scenario allows two."""
 
 
 @dataclass(frozen=True)
