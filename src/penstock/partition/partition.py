@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from penstock.arrays import I64
 from penstock.errors import BadInputError, PenstockError
 from penstock.partition.bounds.anytime import lower_bounds
 from penstock.partition.bounds.simple import simple_bound
-from penstock.partition.budget import Deadline
+from penstock.partition.budget import Deadline, Stop
 from penstock.partition.checker import check_partition
 from penstock.partition.incidence import incidence
 from penstock.partition.problem import (
@@ -35,6 +35,7 @@ from penstock.partition.reduce import reduce_problem
 from penstock.partition.search.ideals import best_chain, enumerate_ideals
 from penstock.partition.search.incumbent import Incumbent
 from penstock.partition.search.local_moves import improve_by_moves
+from penstock.partition.search.more_blocks import MoreBlocks, order_of
 from penstock.partition.search.orders import (
     breadth_first_order,
     depth_first_order,
@@ -52,6 +53,9 @@ FEW_IDEALS = 500
 
 _TURNS = ((0.15, 0.85), (0.5, 1.0), (1.0, 1.0))
 """Shares of the remaining time, for search and for bounds, in turn."""
+
+MOVE_ROUNDS = 9
+"""Of annealing in one turn: three at each heat."""
 
 MOST_IDEALS = 30_000
 """So many ideals are enumerated in about a second. So many pairs take about two seconds."""
@@ -162,6 +166,7 @@ class _Run:
         self.progress = progress
         self.graph = incidence(problem)
         self.best = Incumbent(problem, self.graph, k)
+        self.more: MoreBlocks | None = None
         self.bound = 0.0
         self.stats: dict[str, float | int | str] = {}
         self._prove(simple_bound(problem, k), "simple")
@@ -229,7 +234,8 @@ class _Run:
         return complete
 
     def _search(self, share: float) -> None:
-        """Local moves and genetic search in turn, until both stop improving or the share of time is over.
+        """Local moves and genetic search in turn, with as many blocks and with more, until all stop improving or the
+        share of time is over.
 
         Moves come first, because on the graphs of the benchmark they find nearly everything. If all the remaining
         time is given, the search continues to its end. Annealing starts again each time.
@@ -241,17 +247,24 @@ class _Run:
 
         while not stop():
             before = self.best.value
-            self._add("moves", improve_by_moves(self.best, self.rng, stop, rounds=9))
-            settings = GeneticSettings(individuals=20, generations=10)
-            starts = [self._order_of_best(), *self.known]
-            self._add("generations", search_keys(self.best, starts, self.rng, settings, stop))
-            self._add("searches", 1)
+            self._improve(self.best, stop)
+            if not stop() and self.k < self.problem.n_operators:
+                self.more = self.more or MoreBlocks(self.best, self.known)
+                self.more.help(self.best, partial(self._improve, stop=stop), partial(self._moves, stop=stop))
             if self.best.value == before and share < 1:
                 break
         self._say("search")
 
-    def _order_of_best(self) -> I64:
-        return priority_order(self.graph, self.best.block.astype(np.float64))
+    def _improve(self, best: Incumbent, stop: Stop) -> None:
+        """One turn of each search."""
+        self._moves(best, stop)
+        settings = GeneticSettings(individuals=20, generations=10)
+        starts = [order_of(best), *self.known]
+        self._add("generations", search_keys(best, starts, self.rng, settings, stop))
+        self._add("searches", 1)
+
+    def _moves(self, best: Incumbent, stop: Stop) -> None:
+        self._add("moves", improve_by_moves(best, self.rng, stop, rounds=MOVE_ROUNDS))
 
     def _bound(self, share: float) -> None:
         start = self.deadline.elapsed_s()
