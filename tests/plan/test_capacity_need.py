@@ -36,6 +36,14 @@ def test_bursts_need_backlog_or_capacity_of_their_size():
     assert at(need, 5.0) > 50
 
 
+def test_mostly_idle_pools_let_more_requests_wait_than_arrive_within_an_slo():
+    """Five requests at once every ten seconds, SLO 0.2 s: 0.1 arrive within it. Four that can wait need little."""
+    times = np.repeat(np.arange(10.0, 1010.0, 10.0), 5)
+    need = capacity_need([times], 0.5, 0.1, 0.99)
+    assert at(need, 4.0) < 3
+    assert at(need, 3.0) > 50
+
+
 def test_more_backlog_never_needs_more_capacity():
     need = capacity_need([poisson(50.0, 20.0, 1)], 50.0, 30.0, 0.99)
     assert (need.slope >= 0).all()

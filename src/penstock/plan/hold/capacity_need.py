@@ -25,7 +25,8 @@ from penstock.plan.goodput_bound.paths import Paths
 from penstock.plan.goodput_bound.token_bucket_kernels import SERVED, serve_from_bucket
 
 DEPTHS = 16
-"""Depths at which the need is found, in equal ratios from the longest backlog down to :data:`LEAST_DEPTH` of it."""
+"""Depths at which the need is found, in equal ratios from what arrives within an SLO down to :data:`LEAST_DEPTH` of
+it. Above it more of the same ratio follow, if mostly idle pools can let more requests wait."""
 
 LEAST_DEPTH = 0.005
 
@@ -34,6 +35,9 @@ LEAST_NEED, MOST_NEED = 0.5, 64.0
 
 IN_WORK = 1.0
 """Requests in work if none waits. Large pools work at many at once, but the last of their idle workers hardly count."""
+
+MOSTLY_IDLE = 1.5
+"""Pools of more than so many times the load work off more requests within an SLO than arrive in it on average."""
 
 CLIFF = 0.02
 """If no capacity serves the target at some depth, the need rises to the most within this part of the last depth."""
@@ -53,14 +57,17 @@ class CapacityNeed:
         return float(((capacity_rps + self.slope * rate_rps * depth) / self.level).min())
 
 
-def capacity_need(times_s: Sequence[F64], rate_rps: float, most_depth: float, target: float) -> CapacityNeed:
+def capacity_need(times_s: Sequence[F64], rate_rps: float, slo_depth: float, target: float) -> CapacityNeed:
     """The need of the arrivals ``times_s``, sorted, one array for each run, of ``rate_rps`` requests per second.
 
-    ``most_depth``: no pools let more requests wait. ``target``: the share of the requests that must be served.
+    ``slo_depth``: how many requests arrive within an SLO. ``target``: the share of the requests that must be served.
     """
+    factor = _idle_factor(times_s, rate_rps, slo_depth, target)
+    most_depth, span = slo_depth * factor, factor / LEAST_DEPTH
+    count = 1 + round((DEPTHS - 1) * np.log(span) / -np.log(LEAST_DEPTH))
     points: list[tuple[float, float]] = []
     least = LEAST_NEED
-    for depth in (most_depth * np.geomspace(1.0, LEAST_DEPTH, DEPTHS)).tolist():
+    for depth in (most_depth * np.geomspace(1.0, 1.0 / span, count)).tolist():
         if not _serves(times_s, rate_rps * MOST_NEED, depth, target):
             if points:
                 # Bursts are larger than the depth: the curve has an end, with a cliff if they come all at once.
@@ -71,6 +78,14 @@ def capacity_need(times_s: Sequence[F64], rate_rps: float, most_depth: float, ta
         least = _least_capacity(times_s, rate_rps, depth, target, least)
         points.append((depth, least))
     return _chords(points[::-1] or [(most_depth, MOST_NEED)])
+
+
+def _idle_factor(times_s: Sequence[F64], rate_rps: float, slo_depth: float, target: float) -> float:
+    """How many times ``slo_depth`` requests may wait in pools of the capacity that this depth needs."""
+    if not _serves(times_s, rate_rps * MOST_NEED, slo_depth, target):
+        return MOST_NEED
+    need = _least_capacity(times_s, rate_rps, slo_depth, target, LEAST_NEED)
+    return need if need > MOSTLY_IDLE else 1.0
 
 
 def _least_capacity(
