@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +59,24 @@ def run_turns(run: Run, device_class: str) -> Json:
     folder = run.work / "turns"
     folder.mkdir(exist_ok=True)
     profiles = measure_profiles(run, device_class, folder)
-    found: Json = {"profiles": [_cut_of(path, device_class) for path in profiles], "ways": []}
-    share = equal_work(profiles, device_class)
-    rates: list[float] = []
+    cuts = [_cut_of(path, device_class) for path in profiles]
+    found: Json = {"profiles": cuts, "ways": []}
+    offered_rps: float | None = None
     for way in WAYS[:1] if run.tiny else WAYS:
-        try:
-            row = serve_one_way(run, folder, profiles, way, share, rates)
-        except (PenstockError, RuntimeError, subprocess.TimeoutExpired) as error:
-            row = {"way": way.label, "failed": f"{type(error).__name__}: {error}"[-1500:]}
+        row: Json = {"way": way.label} | _or_failure(
+            partial(serve_one_way, run, profiles, cuts, way, offered_rps)
+        )
+        offered_rps = row.get("offered_rps", offered_rps)
         found["ways"].append(row)
-    try:
-        found["plan"] = run_plan(run, device_class, folder, profiles, share)
-    except (PenstockError, RuntimeError, subprocess.TimeoutExpired) as error:
-        found["plan"] = {"failed": f"{type(error).__name__}: {error}"[-1500:]}
+    found["plan"] = _or_failure(partial(run_plan, run, device_class, profiles, cuts))
     return found
+
+
+def _or_failure(make: Callable[[], Json]) -> Json:
+    try:
+        return make()
+    except (PenstockError, RuntimeError, subprocess.TimeoutExpired) as error:
+        return {"failed": f"{type(error).__name__}: {error}"[-1500:]}
 
 
 def measure_profiles(run: Run, device_class: str, folder: Path) -> list[Path]:
@@ -102,45 +107,43 @@ def _cut_of(path: Path, device_class: str) -> Json:
     return found
 
 
-def equal_work(profiles: Sequence[Path], device_class: str) -> tuple[float, float]:
+def equal_work(cuts: Sequence[Json]) -> tuple[float, float]:
     """The models' shares of the requests that give both the same work."""
-    short_us, long_us = (_cut_of(path, device_class)["whole_us"] for path in profiles)
+    short_us, long_us = (one["whole_us"] for one in cuts)
     return long_us / (short_us + long_us), short_us / (short_us + long_us)
 
 
 def serve_one_way(
-    run: Run, folder: Path, profiles: Sequence[Path], way: Way, share: tuple[float, float], rates: list[float]
+    run: Run, profiles: Sequence[Path], cuts: Sequence[Json], way: Way, offered_rps: float | None
 ) -> Json:
-    """``device serve``: its saturation by clients that wait, then bursts at :data:`LOAD` of the first way's."""
+    """``device serve``: its saturation by clients that wait, then bursts at ``offered_rps``, or at :data:`LOAD`."""
     names = [path.name for path in profiles]
-    journal = folder / f"{way.order}-{way.threads}.jsonl"
+    journal = profiles[0].parent / f"{way.order}-{way.threads}.jsonl"
     arguments = [str(profiles[1]), "--order", way.order, "--threads", str(way.threads)]
     arguments += ["--executor", "torch", "--device", run.device, *_precision(run), "--journal", str(journal)]
     seconds = 1.0 if run.tiny else 2.5
-    mix = "/".join(f"{part:.4f}" for part in share)
-    row: Json = {"way": way.label}
+    row: Json = {}
     with LocalServer(profiles[0], arguments, verb=("device", "serve"), ready_s=120.0) as server:
         for name in names:
             with ThinClient(server.url, name) as client:
                 client.times_us(5)
                 row[f"{name} alone p50, us"] = float(np.median(client.times_us(20)))
-        asked = _asked(names, mix)
+        asked = [*_asked(names), "--mix", "/".join(f"{part:.4f}" for part in equal_work(cuts))]
         closed = _load(
             server.url, [*asked, "--concurrency", str(IN_FLIGHT), "--seconds", str(seconds), "--seed", "1"]
         )
         row["saturation_rps"] = _answered(closed) / seconds
-        rates.append(row["saturation_rps"])
-        spread = ["--rate", repr(LOAD * rates[0]), "--arrivals", f"lognormal:sigma={SIGMA}", "--seed", "2"]
+        row["offered_rps"] = offered_rps or LOAD * row["saturation_rps"]
+        spread = ["--rate", repr(row["offered_rps"]), "--arrivals", f"lognormal:sigma={SIGMA}", "--seed", "2"]
         opened = _load(server.url, [*asked, *spread, "--seconds", str(2 * seconds)])
-    row["offered_rps"] = LOAD * rates[0]
     row["client_lag_us"] = opened["client_lag_us"]
     row["models"] = opened["models"]
     row["decisions replayed"] = check_device_log(journal)
     return row
 
 
-def _asked(names: Sequence[str], mix: str) -> list[str]:
-    return [*(word for name in names for word in ("--model", name)), "--mix", mix]
+def _asked(names: Iterable[str]) -> list[str]:
+    return [word for name in names for word in ("--model", name)]
 
 
 def _load(url: str, arguments: Sequence[str]) -> Json:
@@ -152,44 +155,45 @@ def _answered(figures: Json) -> int:
     return sum(int(model["outcomes"][what]) for model in figures["models"] for what in ("met", "late"))
 
 
-def run_plan(
-    run: Run, device_class: str, folder: Path, profiles: Sequence[Path], share: tuple[float, float]
-) -> Json:
+def run_plan(run: Run, device_class: str, profiles: Sequence[Path], cuts: Sequence[Json]) -> Json:
     """A plan in which the device takes turns: what it is said to hold, simulated and measured at :data:`LOAD`."""
     wanted: Json = {"count": 1}
     if not run.tiny:
         wanted["requires"] = {"nvidia": device_class}
-    models = []
-    for path, part in zip(profiles, share, strict=True):
-        whole_us = _cut_of(path, device_class)["whole_us"]
-        slo_ms = 40 + 20 * whole_us / 1e3
-        models.append(
-            {"name": path.name, "profile": str(path), "slo_ms": slo_ms, "estimated_rps": 1000 * part}
-        )
+    models = [
+        {
+            "name": path.name,
+            "profile": str(path),
+            "slo_ms": 40 + 20 * cut["whole_us"] / 1e3,
+            "estimated_rps": 1000 * part,
+        }
+        for path, cut, part in zip(profiles, cuts, equal_work(cuts), strict=True)
+    ]
     scenario = {
         "version": 1,
         "cluster": {"bandwidth_gbps": 25, "device_classes": {device_class: wanted}},
         "models": models,
         "planner": {"scheduled": True},
     }
+    folder = profiles[0].parent
     written = folder / "scenario.yaml"
     written.write_text(json.dumps(scenario))  # JSON is YAML
     plan = folder / "plan.json"
-    planned = penstock(["plan", str(written), "--hold", "0.99", "-o", str(plan)], timeout_s=240.0)
+    penstock(["plan", str(written), "--hold", "0.99", "-o", str(plan)], timeout_s=240.0)
     seconds = 2.0 if run.tiny else 8.0
     arguments = ["--executor", f"{device_class}=torch", "--device", f"{device_class}={run.device}"]
     if not run.tiny:
         # Which device a class needs is in the plan.
         arguments = ["--executor", f"{device_class}=torch", "--precision", f"{device_class}={PRECISION}"]
     rates = {model["name"]: model["rate_rps"] for model in json.loads(plan.read_text())["models"]}
-    found: Json = {"rates_rps": rates, "policy": planned.get("policy"), "windows": []}
+    found: Json = {"rates_rps": rates, "windows": []}
     simulated = penstock(
         ["simulate", str(plan), "--load", str(LOAD), "--seconds", str(seconds), "--seed", "1"], timeout_s=120
     )
     found["simulated"] = simulated["models"]
     for window in (1,) if run.tiny else (1, WINDOW):
         with LocalServer(plan, [*arguments, "--window", str(window)], ready_s=120.0) as server:
-            asked = [*(word for name in rates for word in ("--model", name))]
+            asked = _asked(rates)
             asked += [word for name in rates for word in ("--rate", f"{name}={LOAD * rates[name]!r}")]
             _load(server.url, [*asked, "--seconds", "1", "--seed", "3"])
             measured = _load(server.url, [*asked, "--seconds", str(seconds), "--seed", "1"])

@@ -59,6 +59,19 @@ def judge(held_share):
     return evaluate
 
 
+def plan_held(asked, evaluate, *, profiles=PROFILES, paths=even, confirm=None, **more):
+    """Fresh seeds confirm every rate, unless ``confirm`` says otherwise."""
+    return plan_to_hold(
+        asked,
+        profiles,
+        evaluate=evaluate,
+        paths=paths,
+        confirm=confirm or (lambda plan, rates: [0.995 for _ in rates]),
+        verification=HOW,
+        **more,
+    )
+
+
 def search_of(asked, profiles, evaluate, *, paths=even, judges=(), stages=1):
     weights = [model.weight for model in asked.models]
     candidates = Candidates(asked, profiles, stages)
@@ -286,15 +299,7 @@ def test_stated_rates_are_those_that_fresh_seeds_confirm():
     def confirm(plan, rates):
         return [0.995 if r <= 0.97 * m.rate_rps else 0.98 for r, m in zip(rates, plan.models, strict=True)]
 
-    plan = plan_to_hold(
-        scenario("a", "b"),
-        PROFILES,
-        evaluate=judge(lambda m: 1.0),
-        paths=even,
-        confirm=confirm,
-        verification=HOW,
-        rounds=1,
-    )
+    plan = plan_held(scenario("a", "b"), judge(lambda m: 1.0), confirm=confirm, rounds=1)
     for model in plan.models:
         assert 0.96 <= model.offered_rps / model.rate_rps <= 0.97
         assert model.verified.attainment == 0.995
@@ -335,29 +340,15 @@ def test_demands_are_held_at_the_least_cost():
         held = [model.held_rps for model in judged(plan).models]
         return [0.995 if rate <= most else 0.5 for rate, most in zip(rates, held, strict=True)]
 
-    plan = plan_to_hold(asked, PROFILES, evaluate=judged, paths=even, confirm=confirm, verification=HOW)
+    plan = plan_held(asked, judged, confirm=confirm)
     assert [sum(p.stages[0].workers for p in m.pipelines) for m in plan.models] == [4, 2]
     assert plan.objective == pytest.approx(18.0)
     assert [m.offered_rps for m in plan.models] == [399.0, 199.0]
     check_plan(plan, PROFILES)
     with pytest.raises(InfeasibleError, match="cannot meet the demand"):
-        plan_to_hold(
-            demanding((1399.0, 199.0), devices=5),
-            PROFILES,
-            evaluate=judged,
-            paths=even,
-            confirm=confirm,
-            verification=HOW,
-        )
+        plan_held(demanding((1399.0, 199.0), devices=5), judged, confirm=confirm)
     with pytest.raises(InfeasibleError, match="no plan holds the demands"):
-        plan_to_hold(
-            demanding((399.0, 199.0), devices=5),
-            PROFILES,
-            evaluate=judged,
-            paths=even,
-            confirm=confirm,
-            verification=HOW,
-        )
+        plan_held(demanding((399.0, 199.0), devices=5), judged, confirm=confirm)
 
 
 def test_a_demand_that_fresh_seeds_do_not_confirm_gets_more():
@@ -367,45 +358,22 @@ def test_a_demand_that_fresh_seeds_do_not_confirm_gets_more():
     def confirm(plan, rates):
         return [0.995 if plan.objective >= 9.0 else 0.985 for _ in rates]
 
-    plan = plan_to_hold(
-        asked, PROFILES, evaluate=judge(lambda m: 1.0), paths=even, confirm=confirm, verification=HOW
-    )
+    plan = plan_held(asked, judge(lambda m: 1.0), confirm=confirm)
     assert plan.objective == pytest.approx(9.0)
 
 
 def test_a_demand_above_what_the_needs_say_is_tried_too():
     """By their need, Poisson arrivals of 760/s take more than the 800/s there are, which hold them all the same."""
     asked = demanding((760.0,), devices=4)
-    plan = plan_to_hold(
-        asked,
-        PROFILES,
-        evaluate=judge(lambda m: 1.0),
-        paths=poisson,
-        confirm=lambda plan, rates: [0.995 for _ in rates],
-        verification=HOW,
-    )
+    plan = plan_held(asked, judge(lambda m: 1.0), paths=poisson)
     assert plan.objective == pytest.approx(12.0)
     with pytest.raises(InfeasibleError, match="no plan holds the demands"):
-        plan_to_hold(
-            asked,
-            PROFILES,
-            evaluate=judge(lambda m: 0.9),
-            paths=poisson,
-            confirm=lambda plan, rates: [0.995 for _ in rates],
-            verification=HOW,
-        )
+        plan_held(asked, judge(lambda m: 0.9), paths=poisson)
 
 
 def test_a_demand_that_no_fleet_of_this_size_meets_names_the_part_that_would_be_served():
     with pytest.raises(InfeasibleError, match=r"at most 0\.5 of every rate_rps"):
-        plan_to_hold(
-            demanding((1600.0,), devices=4),
-            PROFILES,
-            evaluate=judge(lambda m: 1.0),
-            paths=even,
-            confirm=lambda plan, rates: [0.995 for _ in rates],
-            verification=HOW,
-        )
+        plan_held(demanding((1600.0,), devices=4), judge(lambda m: 1.0))
 
 
 @pytest.mark.parametrize(("most", "stages"), [(1, 1), (2, 2), (3, 2)])
@@ -414,14 +382,7 @@ def test_whole_models_stay_whole_if_the_scenario_asks_for_that(most, stages):
     profile = toy_profile("a", {("x", 1): [[1_000], [10_000]], ("y", 1): [[10_000], [1_000]]})
     fleet = {"x": DeviceClass(count=1), "y": DeviceClass(count=1)}
     asked = toy_scenario(fleet, [toy_model("a", 100_000)]).with_planner(max_stages=most)
-    plan = plan_to_hold(
-        asked,
-        {"a": profile},
-        evaluate=judge(lambda m: 1.0),
-        paths=even,
-        confirm=lambda plan, rates: [0.995 for _ in rates],
-        verification=HOW,
-    )
+    plan = plan_held(asked, judge(lambda m: 1.0), profiles={"a": profile})
     assert max(len(p.stages) for p in plan.models[0].pipelines) == stages
     assert plan.scenario.planner.max_stages == (1 if most == 1 else 3)
 
@@ -434,16 +395,10 @@ def test_devices_are_shared_by_models_only_if_the_scenario_allows_it(shares):
     asked = toy_scenario(fleet, [toy_model(name, 100_000) for name in "ab"]).with_planner(
         share_devices=shares
     )
-    search = {
-        "evaluate": judge(lambda m: 1.0),
-        "paths": even,
-        "confirm": lambda plan, rates: [0.995 for _ in rates],
-        "verification": HOW,
-    }
     if not shares:
         with pytest.raises(InfeasibleError, match="cluster"):
-            plan_to_hold(asked, profiles, **search)
+            plan_held(asked, judge(lambda m: 1.0), profiles=profiles)
         return
-    plan = plan_to_hold(asked, profiles, **search)
+    plan = plan_held(asked, judge(lambda m: 1.0), profiles=profiles)
     assert [m.pipelines[0].stages[0].share for m in plan.models] == [2, 2]
     check_plan(plan, profiles)

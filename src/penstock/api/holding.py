@@ -10,7 +10,7 @@ from penstock.api.showing.plan_tables import rate_text
 from penstock.api.trials import any_rate, check_share
 from penstock.plan.documents.plan import Plan, Verification
 from penstock.plan.documents.scenario import Scenario
-from penstock.plan.hold.closed_loop import expected_rates, plan_to_hold, with_intervals
+from penstock.plan.hold.closed_loop import expected_rates, held_candidates, plan_to_hold, with_intervals
 from penstock.plan.hold.depth_search import Measured
 from penstock.plan.interfaces import Score
 from penstock.profile.table import Profile
@@ -38,7 +38,8 @@ def plan_held(scenario: Scenario, profiles: Mapping[str, Profile], asked: Holdin
     check_share("--hold", asked.target)
     process = any_rate(asked.arrivals, [model.name for model in scenario.models])
     trial = Trial(process, asked.policy, FIRST_SECONDS, (0,), True)
-    how = judging(trial, expected_rates(scenario, profiles))
+    candidates = held_candidates(scenario, profiles)
+    how = judging(trial, expected_rates(scenario, candidates))
     tried, best_rps = 0, 0.0
     with task("trying plans by simulation") as step:
 
@@ -57,6 +58,7 @@ def plan_held(scenario: Scenario, profiles: Mapping[str, Profile], asked: Holdin
             profiles,
             evaluate=measured_by(how.search, 0.01),
             paths=how.search.paths,
+            candidates=candidates,
             judges=(measured_by(how.middle, 0.006), measured_by(how.last, 0.004)),
             confirm=lambda plan, rates: attainments(plan, profiles, how.fresh, rates).tolist(),
             verification=Verification(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from penstock.api.showing.objective import rate_unit
+from penstock.api.showing.objective import held_unit
 from penstock.api.showing.shown import Shown
 from penstock.api.showing.tables import Part, table
 from penstock.plan.documents.plan import Plan
@@ -47,7 +47,7 @@ class CapacityResult(Shown):
 
     def parts(self) -> list[Part]:
         """The cost curve, and the worth of the devices."""
-        unit = "of every demand" if self._has_demands else rate_unit(self.scenario)
+        unit = held_unit(self.scenario)
         found: list[Part] = []
         if self.curve is not None:
             classes = list(self.scenario.cluster.device_classes)
@@ -89,10 +89,6 @@ class CapacityResult(Shown):
             )
         )
         return found
-
-    @property
-    def _has_demands(self) -> bool:
-        return self.scenario.models[0].rate_rps is not None
 
     def document(self) -> dict[str, Any]:
         """The objective, its value and bound, the curve and the worths."""

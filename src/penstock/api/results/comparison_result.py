@@ -10,7 +10,7 @@ from penstock.api.showing.shown import Shown
 from penstock.api.showing.tables import Part, table
 from penstock.api.trials import any_rate, check_requests, check_share
 from penstock.errors import BadInputError, PenstockError
-from penstock.plan.hold.closed_loop import expected_rates
+from penstock.plan.hold.closed_loop import expected_rates, held_candidates
 from penstock.progress import CancelledError, task
 from penstock.report.contest import contest_document, summary
 from penstock.schedule.rule_numbers import RULES
@@ -195,7 +195,7 @@ def _unfit(scenario: Scenario, profiles: Mapping[str, Profile], how: Comparison)
         )
     try:
         # An upper bound of the rates: if it brings too few requests, every plan does.
-        rates_rps = expected_rates(scenario, profiles)
+        rates_rps = expected_rates(scenario, held_candidates(scenario, profiles))
         by_model = {model.name: rate for model, rate in zip(scenario.models, rates_rps, strict=True)}
         check_requests(how.attainment, by_model, how.seconds * (1 - WARM_UP_SHARE) * how.seeds)
     except PenstockError as error:

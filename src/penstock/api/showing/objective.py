@@ -19,7 +19,7 @@ def unit_of(scenario: Scenario) -> str:
 
 def held_unit(scenario: Scenario) -> str:
     """What the least rate / weight counts, whatever the objective: parts of the demands, if there are any."""
-    return "of every demand" if scenario.models[0].rate_rps is not None else rate_unit(scenario)
+    return "of every demand" if scenario.has_demands else rate_unit(scenario)
 
 
 def objective_text(value: float) -> str:

@@ -34,7 +34,7 @@ def verified_parts(plan: Plan) -> Iterator[Part]:
         ],
     )
     if shares := held_shares(plan):
-        unit = "parts of every demand" if plan.scenario.models[0].rate_rps else "rate / weight in requests/s"
+        unit = "parts of every demand" if plan.scenario.has_demands else "rate / weight in requests/s"
         title = f"Limits of what can be held (docs/goodput-bound.md), {unit}"
         yield table(title, ["with", "at most", "held"], shares)
 

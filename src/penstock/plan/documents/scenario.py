@@ -174,6 +174,11 @@ class Scenario(StrictModel):
             known | {name: known[name].edited(count=number) for name, number in count.items()}
         )
 
+    @property
+    def has_demands(self) -> bool:
+        """Whether weights are demands (``rate_rps``): all of them are, or none."""
+        return self.models[0].rate_rps is not None
+
     def with_demand(self, factor: float) -> Scenario:
         """The same scenario with ``factor`` times every model's weight or demand as its demand."""
         return self.with_models(lambda model: model.demanding(factor * model.weight))

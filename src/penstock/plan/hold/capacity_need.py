@@ -62,12 +62,15 @@ def capacity_need(times_s: Sequence[F64], rate_rps: float, slo_depth: float, tar
 
     ``slo_depth``: how many requests arrive within an SLO. ``target``: the share of the requests that must be served.
     """
-    factor = _idle_factor(times_s, rate_rps, slo_depth, target)
-    most_depth, span = slo_depth * factor, factor / LEAST_DEPTH
-    count = 1 + round((DEPTHS - 1) * np.log(span) / -np.log(LEAST_DEPTH))
     points: list[tuple[float, float]] = []
-    least = LEAST_NEED
-    for depth in (most_depth * np.geomspace(1.0, 1.0 / span, count)).tolist():
+    factor, least = MOST_NEED, LEAST_NEED
+    if _serves(times_s, rate_rps * MOST_NEED, slo_depth, target):
+        factor = _least_capacity(times_s, rate_rps, slo_depth, target, LEAST_NEED)
+        if factor <= MOSTLY_IDLE:  # no deeper backlog is of use, so this is the first point
+            points, least, factor = [(slo_depth, factor)], factor, 1.0
+    count = 1 + round((DEPTHS - 1) * (1 - np.log(factor) / np.log(LEAST_DEPTH)))
+    depths = slo_depth * factor * np.geomspace(1.0, LEAST_DEPTH / factor, count)
+    for depth in depths[len(points) :].tolist():
         if not _serves(times_s, rate_rps * MOST_NEED, depth, target):
             if points:
                 # Bursts are larger than the depth: the curve has an end, with a cliff if they come all at once.
@@ -77,15 +80,7 @@ def capacity_need(times_s: Sequence[F64], rate_rps: float, slo_depth: float, tar
             break
         least = _least_capacity(times_s, rate_rps, depth, target, least)
         points.append((depth, least))
-    return _chords(points[::-1] or [(most_depth, MOST_NEED)])
-
-
-def _idle_factor(times_s: Sequence[F64], rate_rps: float, slo_depth: float, target: float) -> float:
-    """How many times ``slo_depth`` requests may wait in pools of the capacity that this depth needs."""
-    if not _serves(times_s, rate_rps * MOST_NEED, slo_depth, target):
-        return MOST_NEED
-    need = _least_capacity(times_s, rate_rps, slo_depth, target, LEAST_NEED)
-    return need if need > MOSTLY_IDLE else 1.0
+    return _chords(points[::-1] or [(float(depths[0]), MOST_NEED)])
 
 
 def _least_capacity(

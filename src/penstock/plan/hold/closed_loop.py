@@ -37,6 +37,7 @@ def plan_to_hold(
     paths: Paths,
     confirm: Attainments,
     verification: Verification,
+    candidates: Candidates | None = None,
     rounds: int = ROUNDS,
     watch: Callable[[Measured], None] = lambda measured: None,
     judges: Sequence[Judge] = (),
@@ -46,17 +47,18 @@ def plan_to_hold(
     With the objective ``cost``: the cheapest plan found that holds the target at every demand.
 
     ``evaluate`` measures plans during the search, on the arrivals ``paths``; ``judges`` measure the best again on more
-    runs. ``confirm`` measures attainments on fresh seeds, as ``verification`` says. Margins that ``scenario`` states
-    are not used: the search itself says how much must be able to wait. The plan's ``bound`` is the fluid one, without
-    margin. Raises
-    :class:`InfeasibleError` if a model has no pipeline within its SLO, or if no plan holds the target.
+    runs. ``confirm`` measures attainments on fresh seeds, as ``verification`` says. ``candidates``: those of the
+    scenario, if they are there already. Margins that ``scenario`` states are not used: the search itself says how much
+    must be able to wait. The plan's ``bound`` is the fluid one, without margin. Raises :class:`InfeasibleError` if a
+    model has no pipeline within its SLO, or if no plan holds the target.
     """
     began = solving_seconds()
+    candidates = candidates or held_candidates(scenario, profiles)
     if scenario.planner.pays_for_devices:
-        plan = _plan_demands(scenario, profiles, evaluate, paths, confirm, verification)
+        plan = _plan_demands(scenario, candidates, evaluate, paths, confirm, verification)
     else:
         plan = _plan_throughput(
-            scenario, profiles, evaluate, paths, confirm, verification, rounds, watch, judges
+            scenario, profiles, candidates, evaluate, paths, confirm, verification, rounds, watch, judges
         )
     return plan.edited(stats={**plan.stats, "solve_seconds": solving_seconds() - began})
 
@@ -64,6 +66,7 @@ def plan_to_hold(
 def _plan_throughput(
     scenario: Scenario,
     profiles: Mapping[str, Profile],
+    candidates: Candidates,
     evaluate: Evaluate,
     paths: Paths,
     confirm: Attainments,
@@ -81,6 +84,7 @@ def _plan_throughput(
             evaluate=evaluate,
             paths=paths,
             target=verification.target,
+            candidates=candidates,
             rounds=rounds,
             watch=watch,
             judges=judges,
@@ -88,8 +92,9 @@ def _plan_throughput(
         return best.plan, best.score
 
     if scenario.planner.scheduled:
-        bound = _candidates(scenario, profiles).bound
-        chosen = choose_share(scenario, profiles, others, evaluate, bound=bound, target=verification.target)
+        chosen = choose_share(
+            scenario, profiles, others, evaluate, bound=candidates.bound, target=verification.target
+        )
     else:
         chosen = Chosen(*others(), {})
     rates = [model.held_rps for model in chosen.score.models]
@@ -107,26 +112,26 @@ def search_to_hold(
     evaluate: Evaluate,
     paths: Paths,
     target: float,
+    candidates: Candidates | None = None,
     rounds: int = ROUNDS,
     watch: Callable[[Measured], None] = lambda measured: None,
     judges: Sequence[Judge] = (),
 ) -> Measured:
     """The plan that holds most by ``evaluate``. It is not verified: see :func:`plan_to_hold`."""
+    candidates = candidates or held_candidates(scenario, profiles)
     weights = [model.weight for model in scenario.models]
-    search = DepthSearch(_candidates(scenario, profiles), weights, evaluate, paths, target, watch, judges)
-    return search.run(rounds)
+    return DepthSearch(candidates, weights, evaluate, paths, target, watch, judges).run(rounds)
 
 
 def _plan_demands(
     scenario: Scenario,
-    profiles: Mapping[str, Profile],
+    candidates: Candidates,
     evaluate: Evaluate,
     paths: Paths,
     confirm: Attainments,
     verification: Verification,
 ) -> Plan:
     """The cheapest plan found that holds every demand on fresh seeds too. A model that does not hold it gets more."""
-    candidates = _candidates(scenario, profiles)
     demands = [model.weight for model in scenario.models]
     search = DemandSearch(candidates, demands, evaluate, paths, verification.target)
     plan = search.run()
@@ -141,14 +146,14 @@ def _plan_demands(
     )
 
 
-def _candidates(scenario: Scenario, profiles: Mapping[str, Profile]) -> Candidates:
-    return Candidates(scenario, profiles, held_stages(scenario))
+def held_candidates(scenario: Scenario, profiles: Mapping[str, Profile]) -> Candidates:
+    """What the closed loop plans with. One stage, which nobody has without asking for it, stays one.
 
-
-def held_stages(scenario: Scenario) -> int:
-    """How many stages the closed loop plans. One, which nobody has without asking for it, stays one."""
+    To list the templates takes up to some seconds, so those who need them twice keep them. Raises
+    :class:`InfeasibleError` if a model has no pipeline at all.
+    """
     asked = scenario.planner.max_stages
-    return asked if asked == 1 else max(asked, USUAL_STAGES)
+    return Candidates(scenario, profiles, asked if asked == 1 else max(asked, USUAL_STAGES))
 
 
 def verified(
@@ -172,9 +177,8 @@ def verified(
     return _stated(plan, rates, attained, verification)
 
 
-def expected_rates(scenario: Scenario, profiles: Mapping[str, Profile]) -> list[float]:
+def expected_rates(scenario: Scenario, candidates: Candidates) -> list[float]:
     """About the rates at which plans will be measured: the demands, or what the fleet serves if nothing queues."""
-    candidates = _candidates(scenario, profiles)
     factor = 1.0 if candidates.meets_demand else candidates.bound
     return [factor * model.weight for model in scenario.models]
 

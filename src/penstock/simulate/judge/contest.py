@@ -15,8 +15,7 @@ from penstock.errors import InfeasibleError
 from penstock.plan.documents.margin import DEFAULT_MARGIN
 from penstock.plan.documents.plan import Plan
 from penstock.plan.documents.scenario import Scenario
-from penstock.plan.hold.candidates import Candidates
-from penstock.plan.hold.closed_loop import held_stages, search_to_hold
+from penstock.plan.hold.closed_loop import held_candidates, search_to_hold
 from penstock.plan.interfaces import Judge, Score, SearchLimits
 from penstock.plan.planners.by_name import PLANNERS
 from penstock.profile.table import Profile
@@ -123,6 +122,7 @@ def contest(
             f"with. Raise the SLOs."
         )
     entries = [tuned_entry(scenario, profiles, rules, planner, policy) for planner, policy in baselines]
+    candidates = held_candidates(scenario, profiles)
     for policy in closed_loop:
         judge = partial(rules.tuned, profiles=profiles, policy=policy)
         judges = [rules.judged(number, policy, profiles) for number in range(len(rules.judges))]
@@ -132,13 +132,13 @@ def contest(
             evaluate=judge,
             paths=rules.tuning(policy).paths,
             target=rules.target,
+            candidates=candidates,
             judges=judges,
         )
         entries.append(rules.entry(found.plan, profiles, CLOSED_LOOP, policy, None))
-    fluid = Candidates(scenario, profiles, held_stages(scenario)).bound
     first = rules.entry(reference, profiles, PUBLISHED, PUBLISHED_POLICY, DEFAULT_MARGIN)
     bounds = goodput_bounds(scenario, profiles, rules.final(PUBLISHED_POLICY), rules.target)
-    return Contest(first, tuple(entry for entry in entries if entry is not None), fluid, bounds)
+    return Contest(first, tuple(entry for entry in entries if entry is not None), candidates.bound, bounds)
 
 
 def tuned_entry(

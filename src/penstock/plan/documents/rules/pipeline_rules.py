@@ -47,9 +47,8 @@ def check_pipeline(
             f"{where}: takes {latency_us:.1f} us (inference, transfer, gathering), the SLO less its margin "
             f"is {limit_us} us"
         )
-    slowest = min(stage.rate_rps for stage in pipeline.stages)
-    if pipeline.rate_rps > slowest * (1 + RELATIVE_TOLERANCE):
-        yield f"{where}: rate_rps {pipeline.rate_rps}, its slowest stage has {slowest}"
+    if pipeline.rate_rps > pipeline.pools_rps * (1 + RELATIVE_TOLERANCE):
+        yield f"{where}: rate_rps {pipeline.rate_rps}, its slowest stage has {pipeline.pools_rps}"
 
 
 def _check_shape(where: str, pipeline: PipelinePlan, scenario: Scenario, profile: Profile) -> Iterator[str]:
